@@ -1,0 +1,1 @@
+"""The factory's steps as plain functions: no orchestrator, no web server."""

@@ -1,0 +1,162 @@
+"""A sealed folder: every file's digest in a manifest that is written last.
+
+Without a manifest a folder is unfinished work (it may be resumed); with one it is immutable. `fingerprint` answers "what would
+this stage's output depend on"; the manifest stores it, so that a later run can tell whether the output is still current.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from components.errors import ArtifactError
+
+MANIFEST = "manifest.json"
+PENDING = ".pending.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A sealed folder and what its manifest says."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the names and digests of all files."""
+        return str(self.manifest["digest"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that the content depends on."""
+        return str(self.manifest["fingerprint"])
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file's content; remembered per (path, size, time of change)."""
+    stat = path.stat()
+    return _sha256(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=65536)
+def _sha256(path: str, size: int, mtime: int) -> str:
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    """Digest of a file, a folder (sealed or not), or, where nothing is there, of the name itself (a hub id)."""
+    if path.is_file():
+        return sha256(path)
+    if path.is_dir():
+        return _combine({name: sha256(path / name) for name in _files(path)})
+    return hashlib.sha256(str(path).encode()).hexdigest()
+
+
+def seal(folder: Path, fingerprint: str, parents: Mapping[str, str], meta: Mapping[str, Any] | None = None) -> Artifact:
+    """Write the manifest of a finished folder: flush the files, then the manifest, then the folder.
+
+    Args:
+        folder: finished output.
+        fingerprint: digest of config, inputs and code version.
+        parents: digest of each input by name.
+        meta: anything JSON worth knowing later.
+    """
+    files = {name: {"sha256": sha256(folder / name), "size": (folder / name).stat().st_size} for name in _files(folder)}
+    for name in files:
+        _flush(folder / name)
+    digest = _combine({name: str(entry["sha256"]) for name, entry in files.items()})
+    manifest = {"digest": digest, "fingerprint": fingerprint, "parents": dict(parents), "meta": dict(meta or {}), "files": files}
+    write_json(folder / MANIFEST, manifest)
+    (folder / PENDING).unlink(missing_ok=True)
+    return Artifact(folder, manifest)
+
+
+def open_sealed(folder: Path, *, verify: bool = False) -> Artifact:
+    """The artifact in `folder`; with `verify` every file's digest is checked. Raises ArtifactError."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{str(folder)!r} is not sealed.", hint="Run the stage that makes it.") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"manifest of {str(folder)!r} cannot be read: {error}.", hint="Delete the folder; the stage makes it again.") from error
+    artifact = Artifact(folder, manifest)
+    if verify:
+        _verify(artifact)
+    return artifact
+
+
+def is_complete(artifact: Artifact) -> bool:
+    """Whether all files are there in their sizes (a cheap check; digests are for `verify`)."""
+    for name, entry in artifact.manifest["files"].items():
+        file = artifact.path / name
+        if not file.is_file() or file.stat().st_size != entry["size"]:
+            return False
+    return True
+
+
+def _verify(artifact: Artifact) -> None:
+    for name, entry in artifact.manifest["files"].items():
+        file = artifact.path / name
+        if not file.is_file():
+            raise ArtifactError(f"{str(file)!r} is missing from a sealed folder.", hint="Delete the folder; the stage makes it again.")
+        if sha256(file) != entry["sha256"]:
+            raise ArtifactError(f"{str(file)!r} differs from its manifest.", hint="Delete the folder; the stage makes it again.")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON to a temporary sibling, flush, rename."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary sibling file or folder that takes the place of `path` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = holder / path.name
+    try:
+        yield temporary
+        for file in [temporary] if temporary.is_file() else [entry for entry in temporary.rglob("*") if entry.is_file()]:
+            _flush(file)
+        if path.is_dir():
+            shutil.move(path, holder / ".old")
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def _files(folder: Path) -> list[str]:
+    """Relative names of all files but the manifest and hidden ones, sorted."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(name.as_posix() for name in found if name.as_posix() != MANIFEST and not any(part.startswith(".") for part in name.parts))
+
+
+def _combine(digests: Mapping[str, str]) -> str:
+    lines = "".join(f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _flush(path: Path) -> None:
+    # Windows flushes only handles that may write.
+    with path.open("rb" if os.name != "nt" else "rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _flush_folder(path: Path) -> None:
+    if os.name != "nt":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

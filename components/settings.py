@@ -1,0 +1,96 @@
+"""Where we run: folders, addresses, device. The environment (KYARA_*) is read here and nowhere else."""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# The one place where every tool's calls to the outside are switched off; `setdefault`, so that a user may switch one on.
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "DVC_NO_ANALYTICS": "true",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "OPENVINO_TELEMETRY_DISABLE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+class Settings(BaseSettings):
+    """Folders and addresses of one installation. Every field can be set as KYARA_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="KYARA_", frozen=True, extra="ignore")
+
+    root: Path = Field(REPOSITORY, description="Folder that relative paths of recipes and all roots below refer to.")
+    home: Path | None = Field(None, description="Folder for everything that is made; default: the root.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where models run.")
+    threads: int | None = Field(None, ge=1, description="CPU threads for torch; default: all cores.")
+    mlflow_uri: str | None = Field(None, description="MLflow tracking server; default: a SQLite file under the home.")
+    prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the Prefect server on loopback.")
+    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow pages on loopback.")
+    serve_port: int = Field(3000, ge=1, le=65535, description="Port of the BentoML service on loopback.")
+    models: Path | None = Field(None, description="Folder of promoted models with a `champion` pointer, watched by the service.")
+
+    @property
+    def base_dir(self) -> Path:
+        """Folder that holds what Kyara makes."""
+        return (self.home or self.root).resolve()
+
+    @property
+    def artifacts(self) -> Path:
+        """One sealed folder a stage: artifacts/<recipe>/<stage>/."""
+        return self.base_dir / "artifacts"
+
+    @property
+    def models_dir(self) -> Path:
+        """Promoted models: models/<modality>/<recipe>/<version>/ and a `champion` pointer beside them."""
+        return (self.models or self.base_dir / "models").resolve()
+
+    @property
+    def runs(self) -> Path:
+        """One folder a run with its resolved configuration: runs/<id>/config.json."""
+        return self.base_dir / "runs"
+
+    @property
+    def logs(self) -> Path:
+        """Log files: logs/train_<run id>.log, logs/setup_<time>.log."""
+        return self.base_dir / "logs"
+
+    @property
+    def state(self) -> Path:
+        """Homes of Prefect, MLflow and BentoML."""
+        return self.base_dir / ".kyara"
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where MLflow keeps runs and the registry."""
+        return self.mlflow_uri or f"sqlite:///{(self.state / 'mlflow' / 'mlflow.db').as_posix()}"
+
+    def resolve(self, path: str | Path) -> Path:
+        """A path of a recipe as an absolute path."""
+        given = Path(path).expanduser()
+        return given if given.is_absolute() else self.root / given
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once. `settings.cache_clear()` reads the environment again."""
+    return Settings()
+
+
+def quiet_environment() -> None:
+    """Switch off telemetry and give the tools their homes; call before prefect, mlflow, dvc or bentoml is imported."""
+    here = settings()
+    homes = {"PREFECT_HOME": here.state / "prefect", "BENTOML_HOME": here.state / "bentoml"}
+    for name, value in {**QUIET, **{key: str(path) for key, path in homes.items()}}.items():
+        os.environ.setdefault(name, value)
