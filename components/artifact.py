@@ -20,6 +20,7 @@ from components.errors import ArtifactError
 
 MANIFEST = "manifest.json"
 PENDING = ".pending.json"
+POINTER = "champion"
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,24 @@ def _verify(artifact: Artifact) -> None:
             raise ArtifactError(f"{str(file)!r} is missing from a sealed folder.", hint="Delete the folder; the stage makes it again.")
         if sha256(file) != entry["sha256"]:
             raise ArtifactError(f"{str(file)!r} differs from its manifest.", hint="Delete the folder; the stage makes it again.")
+
+
+def point(folder: Path, version: str) -> None:
+    """Make `folder/version` the champion of `folder`: the pointer is replaced in one move."""
+    open_sealed(folder / version)
+    with replacing(folder / POINTER) as temporary:
+        temporary.write_text(f"{version}\n", encoding="utf-8")
+
+
+def pointed(folder: Path) -> Path:
+    """The version that the champion pointer of `folder` names. Raises ArtifactError."""
+    try:
+        version = (folder / POINTER).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{str(folder)!r} has no readable champion pointer: {error}.", hint="Promote a model first.") from error
+    if not version or version.startswith(".") or Path(version).name != version:
+        raise ArtifactError(f"the champion pointer of {str(folder)!r} names {version!r}.", hint="Expected the name of a folder beside it.")
+    return folder / version
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -120,7 +120,9 @@ VARIANTS: Mapping[str, Mapping[str, Mapping[str, tuple[Option, ...]]]] = {
         },
         "expression": {
             "smile": _pairs("mouth", ("variant02", "variant29"), "eyebrows", ("variant10", "variant12")),
-            "laugh": _pairs("mouth", ("variant01", "variant25", "variant26", "variant30"), "eyebrows", ("variant10", "variant12")),
+            "laugh": _pairs(
+                "mouth", ("variant01", "variant25", "variant26", "variant30"), "eyebrows", ("variant10", "variant12")
+            ),
             "frown": _pairs("mouth", ("variant04", "variant09"), "eyebrows", ("variant02", "variant07", "variant13")),
         },
         "glasses": {"yes": _numbered("glasses", "variant", 2, 4, 5), "no": _NONE},
@@ -183,7 +185,14 @@ VARIANTS: Mapping[str, Mapping[str, Mapping[str, tuple[Option, ...]]]] = {
         },
         "glasses": {"yes": _numbered("glasses", "variant", 1, 3, 4), "no": _NONE},
         "earrings": {"yes": _numbered("earrings", "variant", 3), "no": _NONE},
-        "": {"": _pairs("eyes", [f"variant{n:02}" for n in (2, 9, 10, 14, 21, 24)], "head", [f"variant{n:02}" for n in (1, 2, 3, 4)])},
+        "": {
+            "": _pairs(
+                "eyes",
+                [f"variant{n:02}" for n in (2, 9, 10, 14, 21, 24)],
+                "head",
+                [f"variant{n:02}" for n in (1, 2, 3, 4)],
+            )
+        },
     },
 }
 

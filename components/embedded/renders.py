@@ -10,20 +10,19 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import resvg_py
-from dicebear import Avatar, Style
+from dicebear import Avatar
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
+from rich.progress import track
 
+from components.embedded import drawing
 from components.vocabulary import ATTRIBUTES, BASE_STYLES, STYLES, VARIANTS, values
 
 COLORS: Mapping[str, Mapping[str, str]] = {
@@ -33,7 +32,8 @@ COLORS: Mapping[str, Mapping[str, str]] = {
     },
     "skin": {"fair": "#fde0cc", "tan": "#d99b66", "dark": "#7d4b30"},
     "clothes_color": {
-        "red": "#c92a2a", "blue": "#2456b8", "green": "#2f9e44", "yellow": "#f5c518", "white": "#f8f9fa", "black": "#2b2b36",
+        "red": "#c92a2a", "blue": "#2456b8", "green": "#2f9e44", "yellow": "#f5c518", "white": "#f8f9fa",
+        "black": "#2b2b36",
     },
     "background": {
         "white": "#ffffff", "gray": "#9ea3ae", "black": "#1b1b24", "blue": "#9fd4ff", "green": "#aeeabf",
@@ -45,7 +45,7 @@ _CLASHING_PAIRS = (("hair_color", "skin"), ("hair_color", "background"), ("skin"
 _LEAST_DISTANCE = 15.0
 """CIE76 distance in Lab below which two neighbouring areas could be taken for one (2.3 is just noticeable)."""
 
-_SCALE: Mapping[str, float] = {"close": 1.24, "normal": 1.0, "far": 0.72}
+_SCALE: Mapping[str, float] = {"close": 1.24, "normal": 1.0, "far": 0.76}
 _SHIFT: Mapping[str, float] = {"left": -0.16, "center": 0.0, "right": 0.16}
 _TILT: Mapping[str, float] = {"left": -15.0, "none": 0.0, "right": 15.0}
 _HELD_OUT_SHARE = 10
@@ -80,18 +80,24 @@ class _Framing:
 
 
 _FRAMING: Mapping[str, _Framing] = {
-    "adventurer": _Framing((0.47, 0.53), 0.96, None, "left", {"hair_color": "hair", "skin": "skin"}),
-    "toon-head": _Framing((0.50, 0.53), 1.04, 1.0, "front", {"hair_color": "hair", "skin": "skin", "clothes_color": "clothes"}),
-    "micah": _Framing((0.49, 0.46), 0.96, 1.09, "right", {"hair_color": "hair", "skin": "base", "clothes_color": "shirt"}),
-    "open-peeps": _Framing((0.52, 0.50), 0.96, 1.40, "right", {"hair_color": "headContrast", "skin": "skin", "clothes_color": "clothing"}),
+    "adventurer": _Framing((0.47, 0.53), 1.0, None, "left", {"hair_color": "hair", "skin": "skin"}),
+    "toon-head": _Framing(
+        (0.50, 0.53), 1.04, 1.0, "front", {"hair_color": "hair", "skin": "skin", "clothes_color": "clothes"}
+    ),
+    "micah": _Framing(
+        (0.49, 0.46), 0.96, 1.09, "right", {"hair_color": "hair", "skin": "base", "clothes_color": "shirt"}
+    ),
+    "open-peeps": _Framing(
+        (0.52, 0.50), 0.96, 1.40, "right", {"hair_color": "headContrast", "skin": "skin", "clothes_color": "clothing"}
+    ),
     "lorelei": _Framing((0.51, 0.44), 1.10, 0.90, "right", {"hair_color": "hair", "skin": "skin"}),
 }
 _FIXED_COLORS: Mapping[str, Mapping[str, str]] = {
     "adventurer": {"earrings": "#000000"},
     "toon-head": {},
-    "micah": {"glasses": "#000000", "earring": "#ffb300", "facialHair": "#000000"},
+    "micah": {"glasses": "#000000", "earring": drawing.GOLD},
     "open-peeps": {},
-    "lorelei": {"earrings": "#ffb300"},
+    "lorelei": {"earrings": drawing.GOLD},
 }
 
 
@@ -131,7 +137,7 @@ def is_held_out_combination(attributes: Mapping[str, str]) -> bool:
 def sample_portrait(rng: random.Random, style: str, held_out: bool = False) -> Portrait:
     """A portrait of all that `style` shows, from the held-out combinations or from the others.
 
-    Values are drawn uniformly; what clashes is drawn again under the same hair colour, so that hair colours stay balanced.
+    Values are drawn uniformly; what clashes is drawn again under the same hair colour, so that those stay balanced.
     """
     hair_color = rng.choice(ATTRIBUTES["hair_color"])
     while True:
@@ -141,84 +147,10 @@ def sample_portrait(rng: random.Random, style: str, held_out: bool = False) -> P
             return Portrait(style, drawn, rng.randrange(2**31))
 
 
-def _thicken(variant: dict[str, Any], width: float) -> None:
-    """Widen filled line art with a stroke of its own colour, so that it survives at 128 px."""
-    _each_shape(variant["elements"], lambda shape: shape.update({"stroke": shape.get("fill", "none"), "stroke-width": str(width)}))
-
-
-def _each_shape(elements: list[dict[str, Any]], change: Callable[[dict[str, Any]], None]) -> None:
-    for element in elements:
-        if "fill" in element.get("attributes", {}):
-            change(element["attributes"])
-        _each_shape(element.get("children", []), change)
-
-
-def _colored_hair(shape: dict[str, Any]) -> None:
-    ink = {"type": "color", "name": "ink"}
-    if shape["fill"] == ink:
-        shape |= {"fill": {"type": "color", "name": "headContrast"}, "stroke": ink, "stroke-width": "17", "stroke-linejoin": "round"}
-
-
-def _enlarge_component(elements: list[dict[str, Any]], name: str, factor: float, pivot: tuple[float, float]) -> None:
-    """Scale where `name` is placed about `pivot` (in its own units)."""
-    for element in elements:
-        if element.get("type") == "component" and element.get("name") == name:
-            move = f"translate({pivot[0] * (1 - factor):.1f} {pivot[1] * (1 - factor):.1f}) scale({factor})"
-            attributes = element.setdefault("attributes", {})
-            attributes["transform"] = f"{attributes.get('transform', '')} {move}".strip()
-        _enlarge_component(element.get("children", []), name, factor, pivot)
-
-
-def _adapt(style: str, definition: dict[str, Any]) -> dict[str, Any]:
-    """Our changes to an artist's style, so that colours and small parts are seen at 128 px (told in data/ATTRIBUTION.md)."""
-    adapted = deepcopy(definition)
-    components = adapted["components"]
-    if style == "open-peeps":  # most hair is drawn in ink: give it the hair colour and an ink outline
-        for variant in components["head"]["variants"].values():
-            if "headContrast" not in json.dumps(variant):
-                _each_shape(variant["elements"], _colored_hair)
-    if style == "lorelei":
-        for name, width in (("mouth", 7.0), ("glasses", 7.0), ("eyebrows", 3.0)):
-            for variant in components[name]["variants"].values():
-                _thicken(variant, width)
-    if style == "adventurer":
-        _each_shape(components["earrings"]["variants"]["variant02"]["elements"], _golden)
-    for name, (factor, pivot) in _ENLARGED.get(style, {}).items():
-        for place in (adapted["canvas"], *(variant for part in components.values() for variant in part.get("variants", {}).values())):
-            _enlarge_component(place["elements"], name, factor, pivot)
-    return adapted
-
-
-_ENLARGED: Mapping[str, Mapping[str, tuple[float, tuple[float, float]]]] = {
-    "adventurer": {"earrings": (1.6, (21.0, 96.0)), "mouth": (1.2, (103.0, 69.0))},
-    "toon-head": {"mouth": (1.45, (58.0, 26.0))},
-    "micah": {"earrings": (1.4, (26.0, 8.0)), "clothes": (1.35, (125.0, 8.0))},
-    "lorelei": {"earrings": (1.8, (99.0, 85.0)), "mouth": (1.15, (131.0, 66.0))},
-}
-"""Small parts that are drawn larger: factor and fixed point (in the part's own units)."""
-
-
-def _golden(shape: dict[str, Any]) -> None:
-    if shape["fill"] == "white":
-        shape["fill"] = "#ffb300"
-
-
-@cache
-def _style(name: str) -> Style:
-    return Style(_adapt(name, definition(name)))
-
-
-@cache
-def definition(name: str) -> dict[str, Any]:
-    """The style's definition as its package ships it, with licence, artist and source under `meta`."""
-    loaded: dict[str, Any] = json.loads(files("dicebear_styles").joinpath(f"{name}.json").read_text("utf-8"))
-    return loaded
-
-
 def _options(portrait: Portrait, rng: random.Random) -> dict[str, Any]:
     """DiceBear's options: every optional part off, then the parts that draw the portrait's values."""
-    optional = [name for name, part in definition(portrait.style)["components"].items() if "extends" not in part]
-    options: dict[str, Any] = {f"{name}Probability": 0 for name in optional if "probability" in definition(portrait.style)["components"][name]}
+    components = drawing.definition(portrait.style)["components"]
+    options: dict[str, Any] = {f"{name}Probability": 0 for name, part in components.items() if "probability" in part}
     options |= {f"{name}Color": color for name, color in _FIXED_COLORS[portrait.style].items()}
     for name, slot in _FRAMING[portrait.style].palette.items():
         options[f"{slot}Color"] = COLORS[name][portrait.attributes[name]]
@@ -230,7 +162,7 @@ def _options(portrait: Portrait, rng: random.Random) -> dict[str, Any]:
 
 
 def _camera(portrait: Portrait, side: float, rng: random.Random) -> str:
-    """The SVG transform that puts the face where position, scale, tilt and facing ask for it; `side` is the canvas's."""
+    """The SVG transform that puts the face where position, scale, tilt and facing ask for it; `side`: of the canvas."""
     framing, asked = _FRAMING[portrait.style], portrait.attributes
     zoom = framing.zoom * _SCALE[asked["scale"]] * rng.uniform(0.97, 1.03)
     x = 0.5 + _SHIFT[asked["position"]] + rng.uniform(-0.015, 0.015)
@@ -240,8 +172,9 @@ def _camera(portrait: Portrait, side: float, rng: random.Random) -> str:
         y = max(y, lowest - zoom * (framing.floor - framing.face[1]))
     mirrored = asked.get("facing", framing.looks) != framing.looks
     tilt = _TILT[asked["tilt"]] + rng.uniform(-2.0, 2.0)
+    across = -zoom if mirrored else zoom
     return (
-        f"translate({x * side:.2f} {y * side:.2f}) rotate({tilt:.2f}) scale({-zoom if mirrored else zoom:.4f} {zoom:.4f}) "
+        f"translate({x * side:.2f} {y * side:.2f}) rotate({tilt:.2f}) scale({across:.4f} {zoom:.4f}) "
         f"translate({-framing.face[0] * side:.2f} {-framing.face[1] * side:.2f})"
     )
 
@@ -249,12 +182,13 @@ def _camera(portrait: Portrait, side: float, rng: random.Random) -> str:
 def svg(portrait: Portrait, transparent: bool = False) -> str:
     """The portrait as an SVG document."""
     rng = random.Random(f"{portrait.style}/{portrait.seed}")
-    drawn = Avatar(_style(portrait.style), _options(portrait, rng)).to_string()
+    drawn = Avatar(drawing.style(portrait.style), _options(portrait, rng)).to_string()
     body = _CANVAS_CLIP.sub("", drawn[drawn.index(">") + 1 : drawn.rindex("</svg>")])
-    side = float(definition(portrait.style)["canvas"]["width"])
-    ground = "" if transparent else f'<rect width="100%" height="100%" fill="{COLORS["background"][portrait.attributes["background"]]}"/>'
+    side = float(drawing.definition(portrait.style)["canvas"]["width"])
+    color = "none" if transparent else COLORS["background"][portrait.attributes["background"]]
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side} {side}" fill="none">{ground}'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side} {side}" fill="none">'
+        f'<rect width="100%" height="100%" fill="{color}"/>'
         f'<g transform="{_camera(portrait, side, rng)}">{body}</g></svg>'
     )
 
@@ -265,7 +199,9 @@ def render(portrait: Portrait, size: int = 128) -> Image.Image:
     return Image.open(io.BytesIO(bytes(png))).convert("RGB")
 
 
-def sample_portraits(count: int, seed: int, styles: Sequence[str] = BASE_STYLES, held_out: bool = False) -> list[Portrait]:
+def sample_portraits(
+    count: int, seed: int, styles: Sequence[str] = BASE_STYLES, held_out: bool = False
+) -> list[Portrait]:
     """`count` portraits, the styles in turn, all decided by `seed`."""
     rng = random.Random(f"portraits/{seed}/{held_out}")
     return [sample_portrait(rng, styles[i % len(styles)], held_out) for i in range(count)]
@@ -285,7 +221,13 @@ def _render_all(portraits: Sequence[Portrait], size: int, workers: int) -> Itera
 
 
 def build(
-    out: Path, count: int, seed: int, styles: Sequence[str] = BASE_STYLES, held_out: bool = False, size: int = 128, workers: int = 1
+    out: Path,
+    count: int,
+    seed: int,
+    styles: Sequence[str] = BASE_STYLES,
+    held_out: bool = False,
+    size: int = 128,
+    workers: int = 1,
 ) -> Path:
     """Render a labelled set to `out` (a `.npz` with `images` uint8 [N, size, size, 3]) and `out` with suffix `.json`.
 
@@ -293,7 +235,8 @@ def build(
     """
     portraits = sample_portraits(count, seed, styles, held_out)
     pictures = np.empty((count, size, size, 3), dtype=np.uint8)
-    for i, picture in enumerate(tqdm(_render_all(portraits, size, workers), total=count, desc=f"render {out.stem}", unit="pic", mininterval=2)):
+    drawn = track(_render_all(portraits, size, workers), f"render {out.stem}", total=count)
+    for i, picture in enumerate(drawn):
         pictures[i] = picture
     out.parent.mkdir(parents=True, exist_ok=True)
     labels = json.dumps([portrait.as_json() for portrait in portraits])

@@ -68,6 +68,7 @@ class Bundle:
     base: str
     device: torch.device
     dtype: torch.dtype
+    lcm: dict[str, Any] = field(default_factory=dict)  # metadata.json of a consistency student (guidance, solver_steps, …); empty: not one
     schedule: NoiseSchedule = field(init=False)
 
     def __post_init__(self) -> None:
@@ -180,7 +181,7 @@ def _pipeline(model: ModelConfig, dtype: torch.dtype) -> Any:
     extra = {} if looks_local and not _has_checker(local) else {"safety_checker": None, "requires_safety_checker": False}
     try:
         return DiffusionPipeline.from_pretrained(
-            str(local) if looks_local else model.base, revision=None if looks_local else model.revision, torch_dtype=dtype, **extra
+            str(local) if looks_local else model.base, revision=None if looks_local else model.revision, dtype=dtype, **extra
         )
     except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
         raise ModelError(f"base model {model.base!r} cannot be loaded: {error}.", hint="Check the name, the files and the network.") from error

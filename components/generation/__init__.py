@@ -1,0 +1,1 @@
+"""From a request to a picture: samplers, engines, promoted models, metadata."""

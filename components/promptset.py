@@ -1,0 +1,69 @@
+"""Prompts with known answers, in three disjoint sets: *select* chooses checkpoints, *calibrate* tunes, *report* measures.
+
+A file `<set>.json` holds {"set": name, "prompts": [{"prompt": text, "attributes": {attribute: value}, "seed": int}]}.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from components.errors import DataError
+
+SetName = Literal["select", "calibrate", "report"]
+
+
+@dataclass(frozen=True)
+class PromptItem:
+    """One prompt without style word or trigger, the attributes that it asks for, and the seed of its picture."""
+
+    prompt: str
+    attributes: Mapping[str, str]
+    seed: int
+
+
+def load(folder: Path, name: SetName, count: int | None = None) -> tuple[PromptItem, ...]:
+    """The first `count` prompts of a set, all without `count`.
+
+    Raises:
+        DataError: the file is missing, damaged, empty, or holds fewer than `count` prompts.
+    """
+    path = folder / f"{name}.json"
+    try:
+        items = tuple(_item(entry) for entry in json.loads(path.read_text(encoding="utf-8-sig"))["prompts"])
+    except OSError as error:
+        raise DataError(
+            f"prompt file {str(path)!r} cannot be read: {error.strerror}.",
+            hint="Run `dvc pull` for the embedded prompts, or name your own folder.",
+        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"prompt file {str(path)!r} is malformed ({type(error).__name__}: {error}).",
+            hint='Expected {"prompts": [{"prompt": text, "attributes": {attribute: value}, "seed": number}]}.',
+        ) from error
+    needed = count or 1
+    if len(items) < needed:
+        raise DataError(f"prompt file {str(path)!r} holds {len(items)} prompts; {needed} are asked for.", hint="Ask for fewer.")
+    return items[:count]
+
+
+def digest(folder: Path) -> str:
+    """sha256 of the *report* set: figures of two models are comparable only where it is equal."""
+    return hashlib.sha256((folder / "report.json").read_bytes()).hexdigest()
+
+
+def with_style(prompt: str, word: str) -> str:
+    """How the base is asked: it knows its styles by their words."""
+    return f"{word} style, {prompt}"
+
+
+def with_trigger(prompt: str, trigger: str) -> str:
+    """How a LoRA or its student is asked."""
+    return f"{trigger}, {prompt}"
+
+
+def _item(entry: Mapping[str, Any]) -> PromptItem:
+    attributes = {str(key): str(value) for key, value in entry.get("attributes", {}).items()}
+    return PromptItem(str(entry["prompt"]), attributes, int(entry["seed"]))

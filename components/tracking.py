@@ -1,0 +1,316 @@
+"""Runs and the registry. The only file that imports mlflow.
+
+One experiment a recipe, one parent run a product, one child run a stage; one registered model a recipe, whose alias `champion`
+names the version that is served. Everything goes through `MlflowClient` with explicit run ids: the fluent calls keep their
+current run in a thread-local, and a stage that logs from another thread would write into nothing.
+"""
+
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.errors import TrackingError
+from components.runlog import SilentLog
+from components.settings import quiet_environment, settings
+
+CHAMPION = "champion"
+FLUSH_SECONDS = 3.0
+# What log_batch accepts in one call (mlflow.utils.validation).
+METRICS_A_BATCH, PARAMS_A_BATCH, PARAM_LENGTH = 1000, 100, 6000
+
+logger = logging.getLogger("kyara")
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One entry of the registry. `number` counts from "1"; `run_id` is the parent run that made it."""
+
+    name: str
+    number: str
+    run_id: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def data_digest(file: Path | None = None) -> str | None:
+    """DVC's digest of the versioned inputs (`data.dvc`, outs[0].md5, at most 36 characters); None where nothing is tracked."""
+    file = file or settings().root / "data.dvc"
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return str(found["outs"][0]["md5"])
+    except FileNotFoundError:
+        return None
+    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError) as error:
+        raise TrackingError(f"{str(file)!r} holds no digest ({error!r}).", hint="Restore it with `git checkout data.dvc`.") from error
+
+
+def connect() -> Any:
+    """The client of this process's tracking store; makes the SQLite store on first use (8 s once, then 2 s a process).
+
+    Raises:
+        TrackingError: the server does not answer.
+    """
+    return _connect(settings().tracking_uri)
+
+
+@cache
+def _connect(uri: str) -> Any:
+    quiet_environment()
+    # By default a server that is down blocks a run for minutes (7 retries, 120 s each).
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    with _asking(f"MLflow at {uri!r}"):
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.get_experiment("0")
+        return client
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        hint = "Is KYARA_MLFLOW_URI right, and is the server running (`kyara ui`)?"
+        raise TrackingError(f"{what} cannot be used: {reason}", hint=hint) from error
+
+
+def _experiment(name: str) -> str:
+    client = connect()
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    # A server places artifacts itself; a bare database would place them in the current folder.
+    uri = settings().tracking_uri
+    place = None if uri.startswith("http") else (settings().state / "mlflow" / "artifacts" / name).resolve().as_uri()
+    return str(client.create_experiment(name, artifact_location=place))
+
+
+def start_run(experiment: str, name: str, tags: Mapping[str, str | None], *, parent: str | None = None) -> str:
+    """Start a run and return its id; with `parent` it is a child of that run. Tags that are None are left out."""
+    with _asking(f"experiment {experiment!r}"):
+        linked = {**tags, "mlflow.parentRunId": parent}
+        kept = {key: str(value) for key, value in linked.items() if value is not None}
+        return str(connect().create_run(_experiment(experiment), tags=kept, run_name=name).info.run_id)
+
+
+def tag_run(run_id: str, tags: Mapping[str, str | None]) -> None:
+    """Add or replace tags of a run."""
+    with _asking(f"run {run_id!r}"):
+        for key, value in tags.items():
+            if value is not None:
+                connect().set_tag(run_id, key, str(value))
+
+
+def log_input(run_id: str, name: str, digest: str, source: str) -> None:
+    """State which version of a data set a run read."""
+    from mlflow.entities import Dataset, DatasetInput
+
+    with _asking(f"run {run_id!r}"):
+        data = Dataset(name=name, digest=digest[:36], source_type="dvc", source=source)
+        connect().log_inputs(run_id, datasets=[DatasetInput(data, [])])
+
+
+def end_run(run_id: str, status: str) -> None:
+    """Close a run: FINISHED, FAILED (refused or broken) or KILLED (cancelled, or its machine died)."""
+    with _asking(f"run {run_id!r}"):
+        connect().set_terminated(run_id, status)
+
+
+def end_abandoned(run_id: str) -> None:
+    """Close a run and its children as KILLED where they are still open: the process that wrote them is gone."""
+    with _asking(f"run {run_id!r}"):
+        client = connect()
+        run = client.get_run(run_id)
+        children = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
+        for each in (run, *children):
+            if each.info.status == "RUNNING":
+                client.set_terminated(each.info.run_id, "KILLED")
+
+
+@contextmanager
+def closing(run_id: str) -> Iterator[str]:
+    """End the run with the status that the block's end means: FINISHED, FAILED, or KILLED for an interrupt."""
+    try:
+        yield run_id
+    except BaseException as error:
+        _end_quietly(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    end_run(run_id, "FINISHED")
+
+
+def _end_quietly(run_id: str, status: str) -> None:
+    """A failing registry must not hide the error that is on its way."""
+    try:
+        end_run(run_id, status)
+    except TrackingError as problem:
+        logger.warning("%s", problem)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted names: {"train": {"rank": 4}} -> {"train.rank": 4}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+class MlflowLog(SilentLog):
+    """A RunLog into one MLflow run. Curves are buffered: one call costs 22 ms on SQLite, a thousand in a batch 0.2 s.
+
+    A store that fails while a stage computes costs the figures of that moment, never the computation: they stay in the buffer
+    and are tried again. A context manager: leaving it flushes.
+    """
+
+    def __init__(self, run_id: str, flush_seconds: float = FLUSH_SECONDS) -> None:
+        self.run_id = run_id
+        self.flush_seconds = flush_seconds
+        self._metrics: list[Any] = []
+        self._flushed = time.monotonic()
+
+    def __enter__(self) -> "MlflowLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._metrics += [Metric(key, float(value), now, step or 0) for key, value in values.items()]
+        if time.monotonic() - self._flushed >= self.flush_seconds:
+            self.flush()
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        rows = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in flatten(values).items()]
+        for start in range(0, len(rows), PARAMS_A_BATCH):
+            part = rows[start : start + PARAMS_A_BATCH]
+            self._try("params", lambda part=part: connect().log_batch(self.run_id, params=part))
+
+    def file(self, path: Path, folder: str = "") -> None:
+        self._try(path.name, lambda: connect().log_artifact(self.run_id, str(path), folder or None))
+
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            columns = {key: [row.get(key) for row in rows] for key in rows[0]}
+            file = name if name.endswith(".json") else f"{name}.json"
+            self._try(name, lambda: connect().log_table(self.run_id, columns, artifact_file=file))
+
+    def flush(self) -> None:
+        """Send what is buffered."""
+        self._flushed = time.monotonic()
+        while self._metrics:
+            part = self._metrics[:METRICS_A_BATCH]
+            if not self._try("metrics", lambda part=part: connect().log_batch(self.run_id, metrics=part)):
+                return
+            del self._metrics[: len(part)]
+
+    def _try(self, what: str, send: Any) -> bool:
+        try:
+            with _asking(f"run {self.run_id!r}"):
+                send()
+        except TrackingError as error:
+            logger.warning("%s not logged: %s", what, error)
+            return False
+        return True
+
+
+def run_metrics(run_id: str) -> dict[str, float]:
+    """The latest value of every metric of a run."""
+    with _asking(f"run {run_id!r}"):
+        return dict(connect().get_run(run_id).data.metrics)
+
+
+def read_artifact(run_id: str, name: str) -> bytes:
+    """A file of a run."""
+    with _asking(f"file {name!r} of run {run_id!r}"), tempfile.TemporaryDirectory() as folder:
+        return Path(connect().download_artifacts(run_id, name, folder)).read_bytes()
+
+
+def log_folder(run_id: str, folder: Path, place: str) -> None:
+    """Keep a folder's files with a run, under `place`."""
+    with _asking(f"run {run_id!r}"):
+        connect().log_artifacts(run_id, str(folder), place)
+
+
+def register(name: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+    """A new version of the registered model `name`, made by `run_id` (its files: the run's folder `model`)."""
+    from mlflow.exceptions import MlflowException
+
+    with _asking(f"registered model {name!r}"):
+        client = connect()
+        try:
+            client.get_registered_model(name)
+        except MlflowException:
+            client.create_registered_model(name)
+        made = client.create_model_version(name, source=f"runs:/{run_id}/model", run_id=run_id, tags=dict(tags))
+        return _version(made)
+
+
+def tag_version(version: ModelVersion, tags: Mapping[str, str]) -> ModelVersion:
+    """The version with tags added or replaced."""
+    with _asking(f"version {version.number} of {version.name!r}"):
+        for key, value in tags.items():
+            connect().set_model_version_tag(version.name, version.number, key, value)
+    return ModelVersion(version.name, version.number, version.run_id, {**version.tags, **tags})
+
+
+def versions(name: str) -> tuple[ModelVersion, ...]:
+    """All versions of a registered model, oldest first; none for a name that was never registered."""
+    with _asking(f"registered model {name!r}"):
+        found = connect().search_model_versions(f"name = '{name}'", max_results=10_000)
+        return tuple(sorted((_version(each) for each in found), key=lambda version: int(version.number)))
+
+
+def champion(name: str) -> ModelVersion | None:
+    """The version that the alias `champion` names."""
+    from mlflow.exceptions import MlflowException
+
+    client = connect()
+    try:
+        return _version(client.get_model_version_by_alias(name, CHAMPION))
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise TrackingError(f"the champion of {name!r} cannot be read: {error.message}") from error
+
+
+def crown(version: ModelVersion) -> None:
+    """Point the alias `champion` at a version."""
+    with _asking(f"version {version.number} of {version.name!r}"):
+        connect().set_registered_model_alias(version.name, CHAMPION, version.number)
+
+
+def serve_command(port: int) -> list[str]:
+    """Command line of MLflow's own pages on loopback, two processes instead of ten (see settings.QUIET)."""
+    place = settings().state / "mlflow" / "artifacts"
+    store = ["--backend-store-uri", settings().tracking_uri, "--default-artifact-root", place.resolve().as_uri(), "--no-serve-artifacts"]
+    return [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *store]
+
+
+def _version(raw: Any) -> ModelVersion:
+    return ModelVersion(str(raw.name), str(raw.version), str(raw.run_id), dict(raw.tags))

@@ -1,0 +1,1 @@
+"""Orchestration: the pipeline as a Prefect flow, the command line, scheduled work."""

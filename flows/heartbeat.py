@@ -1,0 +1,113 @@
+"""Who works on a run: runs/<id>/heartbeat.json, rewritten every few seconds and removed at the end.
+
+A process that dies leaves its flow run Running for ever (PrefectHQ/prefect#16746) and its MLflow runs open. The file it leaves
+behind names both; the next start finds it stale and closes them.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from components import tracking
+from components.artifact import write_json
+from components.errors import EnvironmentProblem, TrackingError
+from components.runlog import logger
+from components.settings import settings
+
+FILE = "heartbeat.json"
+EVERY_SECONDS = 5.0
+# Only for runs of other machines; on this one the process itself is looked up.
+STALE_SECONDS = 120.0
+
+
+@contextmanager
+def beating(run_id: str, facts: Mapping[str, Any], every: float = EVERY_SECONDS) -> Iterator[None]:
+    """Keep the heartbeat of `run_id` alive while the block runs. `facts` (recipe, flow and MLflow run ids) are for whoever finds it."""
+    file = settings().runs / run_id / FILE
+    done = threading.Event()
+    process = psutil.Process()
+    who = {"run_id": run_id, "host": socket.gethostname(), "pid": process.pid, "started": process.create_time(), **facts}
+
+    def beat() -> None:
+        while True:
+            write_json(file, {**who, "time": time.time()})
+            if done.wait(every):
+                return
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        file.unlink(missing_ok=True)
+
+
+def is_alive(beat: Mapping[str, Any]) -> bool:
+    """Whether the process behind a heartbeat still works."""
+    if beat["host"] != socket.gethostname():
+        return time.time() - float(beat["time"]) < STALE_SECONDS
+    try:
+        # A pid may have been given to another process since.
+        return abs(psutil.Process(beat["pid"]).create_time() - float(beat["started"])) < 1
+    except psutil.Error:
+        return False
+
+
+def refuse_if_busy(recipe: str) -> None:
+    """Raise EnvironmentProblem where another live process produces the same recipe: both would write the same folders."""
+    for _, beat in _beats():
+        if beat.get("recipe") == recipe and beat["pid"] != os.getpid() and is_alive(beat):
+            message = f"recipe {recipe!r} is being produced already (run {beat['run_id']}, process {beat['pid']} on {beat['host']})."
+            raise EnvironmentProblem(message, hint="Wait for it or stop it, or give your recipe another `name`.")
+
+
+def reconcile() -> list[str]:
+    """Close what dead processes left open: Crashed in Prefect, KILLED in MLflow. Returns their run ids. Needs a Prefect API."""
+    closed = []
+    for file, beat in _beats():
+        if is_alive(beat):
+            continue
+        _close_flow_run(beat.get("flow_run_id"))
+        try:
+            if beat.get("mlflow_run_id"):
+                tracking.end_abandoned(beat["mlflow_run_id"])
+        except TrackingError as error:
+            logger.warning("run %s stays open in MLflow: %s", beat["run_id"], error)
+        file.unlink(missing_ok=True)
+        closed.append(str(beat["run_id"]))
+    return closed
+
+
+def _beats() -> Iterator[tuple[Path, dict[str, Any]]]:
+    for file in sorted(settings().runs.glob(f"*/{FILE}")):
+        try:
+            yield file, json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            # Its run ended just now.
+            continue
+
+
+def _close_flow_run(flow_run_id: str | None) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+    from prefect.states import Crashed
+
+    if flow_run_id is None:
+        return
+    with get_client(sync_client=True) as client:
+        try:
+            state = client.read_flow_run(flow_run_id).state
+        except ObjectNotFound:
+            return
+        if state is None or not state.is_final():
+            client.set_flow_run_state(flow_run_id, Crashed(message="Its process is gone; run it again to resume."), force=True)

@@ -1,0 +1,122 @@
+"""The model that is served: found, verified, warmed in the background, and swapped between two requests."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.artifact import MANIFEST, POINTER, open_sealed, pointed
+from components.contracts import Done, Generator
+from components.errors import ArtifactError, KyaraError
+
+logger = logging.getLogger("bentoml.kyara")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A warm model: its generator, its card (what `GET /model` shows) and its folder."""
+
+    generator: Generator
+    card: dict[str, Any]
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """name:version, as in X-Kyara-Model."""
+        return f"{self.card['name']}:{self.card['version']}"
+
+
+Load = Callable[[Path], Served]
+
+
+class Champion:
+    """Holds one warm model and replaces it when another is promoted.
+
+    Args:
+        load: verified folder -> warm model; called in a thread of its own.
+        pinned: the model that came with the Bento.
+        watched: folder with a `champion` file, looked at again and again; it wins over `pinned`.
+    """
+
+    def __init__(self, load: Load, *, pinned: Path | None, watched: Path | None) -> None:
+        self.load = load
+        self.pinned = pinned
+        self.watched = watched
+        self.current: Served | None = None
+        self._tried: object = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="kyara-loader")
+
+    async def watch(self, swapped: Callable[[Served], None], every: float = 1.0) -> None:
+        """Load, then look every `every` seconds for another champion; returns when cancelled, or at once when nothing is watched."""
+        loop = asyncio.get_running_loop()
+        while True:
+            before = self.current
+            await loop.run_in_executor(self._thread, self.refresh)
+            if self.current is not None and self.current is not before:
+                swapped(self.current)
+            if self.watched is None:
+                return
+            await asyncio.sleep(every)
+
+    def refresh(self) -> None:
+        """Take up another champion if there is one. A damaged one is refused with a log line, and the one before goes on."""
+        seen = self._look()
+        if seen == self._tried:
+            return
+        self._tried = seen
+        for folder in self._candidates():
+            if self.current is not None and self.current.folder == folder:
+                return
+            try:
+                self.current = self._warm(folder)
+                return
+            except KyaraError as error:
+                logger.error("model %s is refused: %s", folder, error)
+            except Exception:
+                logger.exception("model %s is refused", folder)
+
+    def _warm(self, folder: Path) -> Served:
+        began = time.perf_counter()
+        open_sealed(folder, verify=True)
+        served = self.load(folder)
+        logger.info("serving %s from %s (verified and warm in %.1f s)", served.label, folder, time.perf_counter() - began)
+        return served
+
+    def _candidates(self) -> Sequence[Path]:
+        """Folders in order of preference; the pinned one only until something is served."""
+        found = []
+        if self.watched is not None:
+            try:
+                found.append(pointed(self.watched))
+            except ArtifactError as error:
+                logger.warning("%s", error)
+        if self.pinned is not None and self.current is None:
+            found.append(self.pinned)
+        return found
+
+    def _look(self) -> object:
+        """What changes when another champion is pointed to, or the pointed one is mended."""
+        if self.watched is None:
+            return self.pinned
+        marks: list[object] = []
+        with contextlib.suppress(OSError, KyaraError):
+            marks.append((self.watched / POINTER).stat().st_mtime_ns)
+            folder = pointed(self.watched)
+            marks.append((folder, (folder / MANIFEST).stat().st_mtime_ns))
+        return marks
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def warm_up(generator: Generator, request: object) -> None:
+    """Draw one picture and throw it away: the engine compiles here and not in the first user's request."""
+    for event in generator.generate(request):
+        if isinstance(event, Done):
+            return

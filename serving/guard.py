@@ -1,0 +1,102 @@
+"""ASGI middleware before every endpoint that takes a body: bounded, JSON, and valid, or refused in our own error shape.
+
+BentoML validates too, but it has no size limit, drops unknown fields and answers in several shapes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from components.errors import KyaraError, RequestError
+from serving.errors import TooLarge, WrongMediaType, answer
+
+LIMIT = 64 * 1024
+
+
+class Guard:
+    """Refuses bad bodies with 400, 413 or 415; hands good ones on unchanged.
+
+    Args:
+        app: what stands behind.
+        schemas: path -> model that a body posted there must satisfy.
+        limit: largest body, bytes.
+    """
+
+    def __init__(self, app: ASGIApp, schemas: Mapping[str, type[BaseModel]], limit: int = LIMIT) -> None:
+        self.app = app
+        self.schemas = schemas
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self.app(scope, receive, send)
+            return
+        try:
+            body = await read_body(Headers(scope=scope), receive, self.limit)
+            schema = self.schemas.get(scope["path"])
+            if schema is not None:
+                check_media_type(Headers(scope=scope))
+                parse(schema, body)
+        except KyaraError as error:
+            await answer(error)(scope, receive, send)
+            return
+        await self.app(scope, replay(body, receive), send)
+
+
+async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises TooLarge as soon as it is known to exceed `limit`, also without a Content-Length."""
+    announced = headers.get("content-length", "0")
+    if not announced.isdecimal() or int(announced) > limit:
+        raise TooLarge(limit)
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestError("the client left before its request was complete.")
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise TooLarge(limit)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def check_media_type(headers: Headers) -> None:
+    """Raises WrongMediaType for a body that says it is not JSON (BentoML would take it apart in another way)."""
+    found = headers.get("content-type", "application/json")
+    if found.partition(";")[0].strip().lower() != "application/json":
+        raise WrongMediaType(found)
+
+
+def parse(schema: type[BaseModel], body: bytes) -> BaseModel:
+    """A JSON body as its model. Raises RequestError that lists every mistake."""
+    try:
+        return schema.model_validate_json(body)
+    except ValidationError as error:
+        mistakes = "; ".join(_sentence(item) for item in error.errors(include_url=False, include_context=False))
+        raise RequestError(f"{mistakes}.", hint=f"Fields: {', '.join(schema.model_fields)}.") from error
+
+
+def _sentence(item: Any) -> str:
+    field = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{field}: no such field"
+    if item["type"] == "missing":
+        return f"{field}: missing"
+    if not field:
+        return str(item["msg"])
+    return f"{field}: {str(item['input'])[:80]!r} is wrong: {item['msg']}"
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body that was read, then what comes after it (the client's leaving)."""
+    pending = [body]
+
+    async def again() -> Message:
+        if pending:
+            return {"type": "http.request", "body": pending.pop(), "more_body": False}
+        return await receive()
+
+    return again

@@ -1,0 +1,87 @@
+"""The waiting line before the engine: bounded, first come first served, one generation at a time in one worker thread.
+
+BentoML's own bound answers 429 without Retry-After and a synchronous endpoint exceeds it (BentoML#5642); so this one is ours.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
+
+from components.contracts import Done, Preview
+from components.errors import KyaraError
+from serving.errors import Overloaded
+
+Events = Generator[Preview | Done, None, None]
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more; the generation was stopped between two steps."""
+
+
+class Line:
+    """At most `limit` requests in work or waiting. The event loop never waits for a step: steps run in the worker thread."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.depth = 0
+        self._seconds = 1.0
+        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="kyara-engine")
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds until a place is likely to be free: the mean time of recent generations, whole and at least 1."""
+        return max(1, math.ceil(self._seconds))
+
+    async def run(self, start: Callable[[], Events], gone: Callable[[], Coroutine[None, None, None]]) -> Done:
+        """Wait for a turn, then drive `start()` to its end.
+
+        Args:
+            start: makes the generator; called when the turn has come, so that it sees the model of that moment.
+            gone: returns when the client has left.
+
+        Raises:
+            Overloaded: the line is full.
+            ClientGone: `gone` returned first.
+            KyaraError: whatever the generation refuses.
+        """
+        if self.depth >= self.limit:
+            raise Overloaded(f"{self.depth} requests are in work or waiting, which is the limit.", retry_after=self.retry_after)
+        self.depth += 1
+        work, left = asyncio.create_task(self._work(start)), asyncio.create_task(gone())
+        try:
+            await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise ClientGone
+            return work.result()
+        finally:
+            left.cancel()
+            work.cancel()
+            try:
+                await asyncio.gather(work, left, return_exceptions=True)
+            finally:
+                self.depth -= 1
+
+    async def _work(self, start: Callable[[], Events]) -> Done:
+        async with self._turn:
+            began = time.perf_counter()
+            done = await self._drive(start())
+            self._seconds += 0.3 * (time.perf_counter() - began - self._seconds)
+            return done
+
+    async def _drive(self, events: Events) -> Done:
+        """One hop to the thread per step; closing the generator afterwards waits there behind a step that still runs."""
+        loop = asyncio.get_running_loop()
+        try:
+            while (event := await loop.run_in_executor(self._thread, next, events, None)) is not None:
+                if isinstance(event, Done):
+                    return event
+            raise KyaraError("the generation ended without a picture.")
+        finally:
+            await asyncio.shield(loop.run_in_executor(self._thread, events.close))
+
+    def close(self) -> None:
+        """Let the thread end once its step has."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,147 @@
+"""The BentoML service `kyara`: text to image from the champion.
+
+POST /generate  JSON -> image/png; GET /model, /livez, /readyz (once a model is warm), /metrics, and a form at /.
+A request passes the guard (size, JSON, fields), waits in the line, and is drawn step by step in the engine's thread.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import bentoml
+from bentoml.validators import ContentType
+from starlette.requests import Request
+from starlette.responses import Response
+
+from components.artifact import open_sealed
+from components.contracts import Done
+from components.errors import KyaraError
+from components.generation.request import GenerateRequest
+from serving.bundled import read_bundled
+from serving.champion import Champion, Served, warm_up
+from serving.errors import NotReady, answer, unexpected
+from serving.guard import Guard
+from serving.line import ClientGone, Events, Line
+from serving.pages import application
+
+if TYPE_CHECKING:
+    from serving.metrics import Metrics
+
+logger = logging.getLogger("bentoml.kyara")
+
+# Longer than any generation; the line bounds how many wait.
+TIMEOUT_SECONDS = 600
+# As nginx logs a client that closed the connection; nobody receives it.
+CLIENT_GONE = 499
+
+
+@bentoml.service(name="kyara", workers=1, traffic={"timeout": TIMEOUT_SECONDS})
+class Kyara:
+    """Anime pictures from one measured, promoted model."""
+
+    metrics: "Metrics"
+
+    def __init__(self) -> None:
+        self.bundled = read_bundled()
+        self.champion = Champion(self.load, pinned=self.bundled.model, watched=self.bundled.watched)
+        self.line = Line(self.bundled.config.max_concurrency)
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Begin to load; `/livez` answers meanwhile."""
+        from serving.metrics import Metrics
+
+        self.metrics = Metrics()
+        self._watch = asyncio.create_task(self.champion.watch(self.metrics.serves))
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        """Stop watching; a step under way ends by itself."""
+        self._watch.cancel()
+        self.champion.close()
+        self.line.close()
+
+    async def __is_ready__(self) -> bool:
+        return self.champion.current is not None
+
+    def load(self, folder: Path) -> Served:
+        """A verified model folder as a warm model. Heavy: runs in the champion's thread."""
+        from components.generation.image import ImageGenerator
+
+        config = self.bundled.config
+        generator = ImageGenerator.load(folder, engine=config.engine, precision=config.precision)
+        warm_up(generator, GenerateRequest(prompt="warm-up", seed=0))
+        pinned = folder == self.bundled.model
+        identity = {
+            "version": self.bundled.version if pinned else folder.name,
+            "digest": open_sealed(folder).digest,
+            "labels": self.bundled.labels if pinned else {},
+        }
+        return Served(generator, {**json.loads((folder / "model.json").read_text(encoding="utf-8")), **identity}, folder)
+
+    def served(self) -> Served:
+        """The model of this moment. Raises NotReady."""
+        if self.champion.current is None:
+            raise NotReady("no model is warm yet.", retry_after=5)
+        return self.champion.current
+
+    @bentoml.api(route="/generate", input_spec=GenerateRequest)
+    async def generate(self, ctx: bentoml.Context, **fields: Any) -> Annotated[bytes, ContentType("image/png")]:
+        """Draw one picture. The answer's headers name the seed and the model; the PNG carries all parameters."""
+        response = await self._respond(GenerateRequest.model_validate(fields), ctx.request)
+        self.metrics.requests.labels(str(response.status_code)).inc()
+        return response  # type: ignore[return-value]  # BentoML passes a ready response on
+
+    async def _respond(self, request: GenerateRequest, http: Request) -> Response:
+        if request.seed is None:
+            request = request.model_copy(update={"seed": secrets.randbelow(2**32)})
+        try:
+            with self.metrics.depth.track_inprogress():
+                return await self._draw(request, http)
+        except KyaraError as error:
+            return answer(error)
+        except ClientGone:
+            logger.info("the client left; its generation was stopped")
+            return Response(status_code=CLIENT_GONE)
+        except Exception:
+            logger.exception("generation failed: %s", request)
+            return unexpected()
+
+    async def _draw(self, request: GenerateRequest, http: Request) -> Response:
+        """The picture of the model that serves when the request's turn comes."""
+        began = time.perf_counter()
+        drawn_by = [self.served()]
+
+        def start() -> Events:
+            drawn_by[0] = self.served()
+            return drawn_by[0].generator.generate(request)
+
+        done = await self.line.run(start, lambda: left(http))
+        seconds = time.perf_counter() - began
+        self.metrics.seconds.labels(drawn_by[0].label).observe(seconds)
+        return picture(done, request, drawn_by[0], seconds)
+
+
+def picture(done: Done, request: GenerateRequest, served: Served, seconds: float) -> Response:
+    """PNG bytes with what made them in the headers; `seconds` counts from arrival."""
+    headers = {
+        "X-Kyara-Seed": str(request.seed),
+        "X-Kyara-Model": served.label,
+        "X-Kyara-Seconds": f"{seconds:.3f}",
+        "Cache-Control": "no-store",
+    }
+    return Response(done.png, media_type="image/png", headers=headers)
+
+
+async def left(http: Request) -> None:
+    """Return when the client has closed its connection; its body has been read before."""
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
+
+
+Kyara.add_asgi_middleware(Guard, schemas={"/generate": GenerateRequest})
+Kyara.mount_asgi_app(application, path="/")
