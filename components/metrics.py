@@ -67,13 +67,13 @@ def copies(generated: Floats, training: Floats, held_out: Floats, percentile: fl
 
 
 def kid(x: Floats, y: Floats) -> float:
-    """Kernel inception distance of features [N, D] and [M, D] (arXiv 1801.01401): unbiased MMD^2, so it may be negative."""
+    """Kernel inception distance of features [N, D] and [M, D] (arXiv 1801.01401), unbiased, so it may be below 0."""
     return KernelDistance(x, y).value
 
 
 @dataclass(frozen=True, eq=False)
 class KernelDistance:
-    """KID of pictures [N, D] against a reference [M, D]. Kernel matrices are computed once, however many resamples follow."""
+    """KID of pictures [N, D] against a reference [M, D]; the kernel is computed once, however many resamples follow."""
 
     pictures: Floats
     reference: Floats

@@ -1,4 +1,4 @@
-"""Prompts with known answers, in three disjoint sets: *select* chooses checkpoints, *calibrate* tunes, *report* measures.
+"""Prompts with known answers, in disjoint sets: *select* chooses checkpoints, *calibrate* tunes, *report* measures.
 
 A file `<set>.json` holds {"set": name, "prompts": [{"prompt": text, "attributes": {attribute: value}, "seed": int}]}.
 """
@@ -45,7 +45,9 @@ def load(folder: Path, name: SetName, count: int | None = None) -> tuple[PromptI
         ) from error
     needed = count or 1
     if len(items) < needed:
-        raise DataError(f"prompt file {str(path)!r} holds {len(items)} prompts; {needed} are asked for.", hint="Ask for fewer.")
+        raise DataError(
+            f"prompt file {str(path)!r} holds {len(items)} prompts; {needed} are asked for.", hint="Ask for fewer."
+        )
     return items[:count]
 
 

@@ -81,7 +81,10 @@ class TrainConfig(StepConfig):
 
     rank: int = Field(16, ge=1, le=512, description="Rank of the LoRA matrices.")
     alpha: float = Field(16, gt=0, description="LoRA scale is alpha / rank.")
-    targets: Literal["attention", "all"] = Field("attention", description="Layers that get a LoRA: attention, or all linear and conv.")
+    targets: Literal["attention", "all"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        "attention",
+        description="Layers that get a LoRA: attention, all (attention, feed-forward, convolutions), or ends of module names.",
+    )
     epochs: Count = Field(20, description="Passes over the pictures.")
     batch_size: Count = 8
     accumulation: Count = Field(1, description="Batches whose gradients are summed before one optimizer step.")
@@ -92,6 +95,7 @@ class TrainConfig(StepConfig):
     clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
     min_snr_gamma: float | None = Field(5.0, gt=0, description="Min-SNR loss weighting (arXiv 2303.09556); null: off.")
     empty_caption_share: Share = Field(0.1, description="Share of captions replaced by the empty one, for guidance.")
+    gradient_checkpointing: bool = Field(False, description="Compute activations twice to save memory.")
     checkpoint_every: Count = Field(5, description="Epochs between sealed checkpoints.")
     keep_checkpoints: int = Field(3, ge=2, description="Resumable checkpoints kept; adapters of all are kept for the choice.")
     samples: int = Field(8, ge=0, description="Pictures of the sample grid drawn at each checkpoint.")
@@ -99,7 +103,9 @@ class TrainConfig(StepConfig):
     guidance: float = Field(4.0, ge=1, description="Guidance scale of samples.")
     select_prompts: int = Field(24, ge=0, description="Prompts of the select set that choose the best checkpoint; 0: lowest validation loss.")
     judge: str | None = Field("data/judge", description="Judge that chooses the checkpoint; null: lowest validation loss.")
-    prompts: str | None = Field("data/prompts", description="Folder with select.json.")
+    style: str = Field("lorelei", description="Style of the vocabulary that the judge expects to see.")
+    prompts: str | None = Field("data/prompts", description="Folder with select.json; null: samples are asked with captions.")
+    export_dtype: Literal["float32", "float16"] = Field("float32", description="Precision of the exported adapter files.")
 
     def sources(self) -> dict[str, str]:
         return {**super().sources(), **_given(judge=self.judge, prompts=self.prompts)}
@@ -144,11 +150,11 @@ class DistillConfig(StepConfig):
 class EvaluateConfig(StepConfig):
     """Base, LoRA and LCM side by side, equal prompts and seeds."""
 
-    judge: str = Field("data/judge", description="Folder of the judge.")
-    prompts: str = Field("data/prompts", description="Folder with report.json.")
-    reference: str = Field("data/reference", description="Judge features of held-out pictures of the style.")
-    style: str = Field("lorelei", description="Style of the vocabulary that the pictures show.")
-    base_style: str = Field("adventurer", description="Style word that the base's own prompts name.")
+    judge: str | None = Field("data/judge", description="Folder of the judge; null: only figures that need none.")
+    prompts: str | None = Field("data/prompts", description="Folder with report.json; null: the dataset's own captions.")
+    reference: str | None = Field("data/reference", description="Judge features of held-out pictures; null: no KID.")
+    style: str = Field("lorelei", description="Style of the vocabulary that the pictures show; the judge looks for it.")
+    base_style: str | None = Field("adventurer", description="Style that the base is asked for; null: the bare prompt.")
     count: Count = Field(64, description="Prompts of the report set for base, LoRA and the main LCM step count.")
     other_count: Count = Field(16, description="Prompts for the other step counts.")
     lcm_steps: tuple[Count, ...] = Field((1, 2, 4, 8, 20), description="Step counts of the student.")
@@ -159,8 +165,18 @@ class EvaluateConfig(StepConfig):
     timing_runs: int = Field(15, ge=3, description="Interleaved runs of each speed figure.")
     bootstrap: int = Field(1000, ge=100, description="Resamples behind each interval.")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.main_steps not in self.lcm_steps:
+            raise ValueError(f"main_steps {self.main_steps} must be one of lcm_steps {self.lcm_steps}")
+        if self.other_count > self.count:
+            raise ValueError(f"other_count {self.other_count} must not exceed count {self.count}")
+        if self.judge and not self.base_style:
+            raise ValueError("base_style must name a style of the vocabulary where there is a judge")
+        return self
+
     def sources(self) -> dict[str, str]:
-        return {**super().sources(), "judge": self.judge, "prompts": self.prompts, "reference": self.reference}
+        return {**super().sources(), **_given(judge=self.judge, prompts=self.prompts, reference=self.reference)}
 
 
 class Bound(Frozen):
@@ -178,12 +194,20 @@ class PromoteConfig(StepConfig):
             "lora.style": Bound(min=0.9),
             "lora.copying": Bound(max=0.05),
             "fidelity.adherence_ratio": Bound(min=0.9),
+            "fidelity.similarity": Bound(min=0.1),
         },
         description="Figure -> bounds; all must hold.",
     )
     compare: tuple[str, ...] = Field(
         ("lcm4.adherence", "lcm4.style"), description="Figures (larger is better) that may not fall below the champion's interval."
     )
+
+    @model_validator(mode="after")
+    def _no_speed(self) -> Self:
+        timed = [name for name in (*self.thresholds, *self.compare) if name.startswith("speed.")]
+        if timed:
+            raise ValueError(f"{', '.join(timed)}: speed is reported, never gated (it depends on the machine)")
+        return self
 
 
 class PackageConfig(StepConfig):

@@ -126,7 +126,6 @@ VARIANTS: Mapping[str, Mapping[str, Mapping[str, tuple[Option, ...]]]] = {
             "frown": _pairs("mouth", ("variant04", "variant09"), "eyebrows", ("variant02", "variant07", "variant13")),
         },
         "glasses": {"yes": _numbered("glasses", "variant", 2, 4, 5), "no": _NONE},
-        "earrings": {"yes": _numbered("earrings", "variant", 2), "no": _NONE},
         "": {"": _numbered("eyes", "variant", 1, 2, 3, 23, 24, 26)},
     },
     "toon-head": {
@@ -175,8 +174,8 @@ VARIANTS: Mapping[str, Mapping[str, Mapping[str, tuple[Option, ...]]]] = {
         "hair_style": {
             "short": _numbered("hair", "variant", 1, 2, 3, 6, 7, 8, 12, 43, 47),
             "bob": _numbered("hair", "variant", 18, 19, 37),
-            "long": _numbered("hair", "variant", 15, 16, 21, 35, 40),
-            "tied": _numbered("hair", "variant", 26, 31, 33, 36, 38, 46),
+            "long": _numbered("hair", "variant", 13, 16, 23, 35),
+            "tied": _numbered("hair", "variant", 26, 31, 33, 36, 38),
         },
         "expression": {
             "smile": _each("mouth", "happy01", "happy02"),

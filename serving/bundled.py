@@ -1,8 +1,10 @@
 """What a Bento carries beside its code: the pinned model in `model/`, and `package.json` (recipe section, labels)."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from components.errors import ModelError
 from components.recipe import PackageConfig
@@ -11,39 +13,31 @@ from components.settings import REPOSITORY, settings
 
 @dataclass(frozen=True)
 class Bundled:
-    """`version` and `labels` of the pinned model; outside a Bento there is neither, and `model` is None."""
+    """`model` is None outside a Bento; `labels` say which runs and data it came from."""
 
     model: Path | None
-    version: str = "unversioned"
-    recipe: str = ""
-    modality: str = "image"
-    config: PackageConfig = field(default_factory=PackageConfig)
-    labels: dict[str, str] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+    config: PackageConfig = field(default_factory=lambda: PackageConfig.model_validate({}))
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def watched(self) -> Path | None:
-        """The folder whose champion is followed: KYARA_MODELS itself, or the recipe's place in it; None when it is unset."""
+        """The folder whose champion is followed: KYARA_MODELS, or this product's place in it; None when it is unset."""
         models = settings().models
-        if models is None:
-            return None
-        own = models / self.modality / self.recipe
-        return own.resolve() if self.recipe and own.is_dir() else models.resolve()
+        if models is None or not self.card:
+            return models
+        own = models / str(self.card["modality"]) / str(self.card["name"])
+        return own if own.is_dir() else models
 
 
 def read_bundled(root: Path = REPOSITORY) -> Bundled:
-    """What lies beside the code. Raises ModelError for a package.json that cannot be read."""
-    file = root / "package.json"
-    if not file.is_file():
+    """What lies beside the code. Raises ModelError where it cannot be read."""
+    package = root / "package.json"
+    if not package.is_file():
         return Bundled(None)
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return Bundled(
-            model=root / "model",
-            version=found["version"],
-            recipe=found["recipe"],
-            modality=found["modality"],
-            config=PackageConfig.model_validate(found["config"]),
-            labels=found["labels"],
-        )
+        found = json.loads(package.read_text(encoding="utf-8"))
+        card = json.loads((root / "model" / "model.json").read_text(encoding="utf-8"))
+        return Bundled(root / "model", card, PackageConfig.model_validate(found["config"]), found["labels"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{str(file)!r} cannot be read: {error!r}.", hint="Build the Bento again.") from error
+        raise ModelError(f"{str(root)!r} is not a sound Bento: {error!r}.", hint="Build it again.") from error

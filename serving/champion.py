@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.artifact import MANIFEST, POINTER, open_sealed, pointed
-from components.contracts import Done, Generator
+from components.contracts import Generator
 from components.errors import ArtifactError, KyaraError
 
 logger = logging.getLogger("bentoml.kyara")
@@ -38,7 +38,7 @@ class Champion:
     """Holds one warm model and replaces it when another is promoted.
 
     Args:
-        load: verified folder -> warm model; called in a thread of its own.
+        load: folder -> verified, warm model; called in a thread of its own.
         pinned: the model that came with the Bento.
         watched: folder with a `champion` file, looked at again and again; it wins over `pinned`.
     """
@@ -48,11 +48,11 @@ class Champion:
         self.pinned = pinned
         self.watched = watched
         self.current: Served | None = None
-        self._tried: object = None
+        self._tried: object = self  # nothing yet
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kyara-loader")
 
     async def watch(self, swapped: Callable[[Served], None], every: float = 1.0) -> None:
-        """Load, then look every `every` seconds for another champion; returns when cancelled, or at once when nothing is watched."""
+        """Load, then look for another champion every `every` seconds; returns at once when nothing is watched."""
         loop = asyncio.get_running_loop()
         while True:
             before = self.current
@@ -64,27 +64,27 @@ class Champion:
             await asyncio.sleep(every)
 
     def refresh(self) -> None:
-        """Take up another champion if there is one. A damaged one is refused with a log line, and the one before goes on."""
+        """Take up another champion. A damaged one is refused with a log line, and the one before goes on serving."""
         seen = self._look()
         if seen == self._tried:
             return
         self._tried = seen
         for folder in self._candidates():
-            if self.current is not None and self.current.folder == folder:
-                return
             try:
-                self.current = self._warm(folder)
+                if self.current is None or self.current.card["digest"] != open_sealed(folder).digest:
+                    self.current = self._warm(folder)
                 return
             except KyaraError as error:
                 logger.error("model %s is refused: %s", folder, error)
             except Exception:
                 logger.exception("model %s is refused", folder)
+        if self.current is None:
+            logger.error("there is no model to serve: neither in the Bento nor in KYARA_MODELS=%s", self.watched)
 
     def _warm(self, folder: Path) -> Served:
         began = time.perf_counter()
-        open_sealed(folder, verify=True)
         served = self.load(folder)
-        logger.info("serving %s from %s (verified and warm in %.1f s)", served.label, folder, time.perf_counter() - began)
+        logger.info("serving %s from %s: warm in %.1f s", served.label, folder, time.perf_counter() - began)
         return served
 
     def _candidates(self) -> Sequence[Path]:
@@ -113,10 +113,3 @@ class Champion:
     def close(self) -> None:
         """Let the thread end."""
         self._thread.shutdown(wait=False, cancel_futures=True)
-
-
-def warm_up(generator: Generator, request: object) -> None:
-    """Draw one picture and throw it away: the engine compiles here and not in the first user's request."""
-    for event in generator.generate(request):
-        if isinstance(event, Done):
-            return

@@ -21,7 +21,7 @@ STATUS = {
 }
 
 
-class TooLarge(RequestError):
+class TooLargeError(RequestError):
     """A body above the limit, whether announced or only found out while reading."""
 
     code = "too_large"
@@ -30,7 +30,7 @@ class TooLarge(RequestError):
         super().__init__(f"the request body is larger than {limit} bytes.", hint="Shorten the prompt.")
 
 
-class WrongMediaType(RequestError):
+class WrongMediaTypeError(RequestError):
     """A body that is not JSON."""
 
     code = "media_type"
@@ -39,7 +39,7 @@ class WrongMediaType(RequestError):
         super().__init__(f"Content-Type {found!r} is not understood.", hint="Send JSON as application/json.")
 
 
-class Busy(KyaraError):
+class BusyError(KyaraError):
     """The same request may succeed after `retry_after` seconds."""
 
     retryable = True
@@ -49,13 +49,13 @@ class Busy(KyaraError):
         self.retry_after = retry_after
 
 
-class Overloaded(Busy):
+class OverloadedError(BusyError):
     """As many requests in work and waiting as are allowed."""
 
     code = "overloaded"
 
 
-class NotReady(Busy):
+class NotReadyError(BusyError):
     """No model is warm yet."""
 
     code = "not_ready"
@@ -68,7 +68,7 @@ def status_of(error: KyaraError) -> int:
 
 def answer(error: KyaraError) -> JSONResponse:
     """The error as a response, with Retry-After where waiting helps."""
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else {}
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, BusyError) else {}
     body = {"code": error.code, "message": error.message, "hint": error.hint.strip()}
     return JSONResponse({"error": body}, status_code=status_of(error), headers=headers)
 

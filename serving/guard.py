@@ -4,14 +4,13 @@ BentoML validates too, but it has no size limit, drops unknown fields and answer
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from components.errors import KyaraError, RequestError
-from serving.errors import TooLarge, WrongMediaType, answer
+from serving.errors import TooLargeError, WrongMediaTypeError, answer
 
 LIMIT = 64 * 1024
 
@@ -47,10 +46,10 @@ class Guard:
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises TooLarge as soon as it is known to exceed `limit`, also without a Content-Length."""
+    """The whole body. Raises TooLargeError as soon as it is known to exceed `limit`, also without a Content-Length."""
     announced = headers.get("content-length", "0")
     if not announced.isdecimal() or int(announced) > limit:
-        raise TooLarge(limit)
+        raise TooLargeError(limit)
     body = bytearray()
     while True:
         message = await receive()
@@ -58,36 +57,27 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
             raise RequestError("the client left before its request was complete.")
         body += message.get("body", b"")
         if len(body) > limit:
-            raise TooLarge(limit)
+            raise TooLargeError(limit)
         if not message.get("more_body", False):
             return bytes(body)
 
 
 def check_media_type(headers: Headers) -> None:
-    """Raises WrongMediaType for a body that says it is not JSON (BentoML would take it apart in another way)."""
+    """Raises WrongMediaTypeError for a body that says it is not JSON (BentoML would take it apart in another way)."""
     found = headers.get("content-type", "application/json")
     if found.partition(";")[0].strip().lower() != "application/json":
-        raise WrongMediaType(found)
+        raise WrongMediaTypeError(found)
 
 
 def parse(schema: type[BaseModel], body: bytes) -> BaseModel:
-    """A JSON body as its model. Raises RequestError that lists every mistake."""
+    """A JSON body as its model. Raises RequestError."""
     try:
         return schema.model_validate_json(body)
     except ValidationError as error:
-        mistakes = "; ".join(_sentence(item) for item in error.errors(include_url=False, include_context=False))
-        raise RequestError(f"{mistakes}.", hint=f"Fields: {', '.join(schema.model_fields)}.") from error
-
-
-def _sentence(item: Any) -> str:
-    field = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        return f"{field}: no such field"
-    if item["type"] == "missing":
-        return f"{field}: missing"
-    if not field:
-        return str(item["msg"])
-    return f"{field}: {str(item['input'])[:80]!r} is wrong: {item['msg']}"
+        # The schemas themselves raise RequestError for wrong fields; what is left is no JSON object at all.
+        reasons = "; ".join(item["msg"] for item in error.errors(include_url=False))
+        hint = f"Send a JSON object with {', '.join(schema.model_fields)}."
+        raise RequestError(f"the request is wrong: {reasons}.", hint=hint) from error
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

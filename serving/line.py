@@ -1,6 +1,6 @@
-"""The waiting line before the engine: bounded, first come first served, one generation at a time in one worker thread.
+"""The waiting line before the engine: bounded, first come first served, one generation at a time in a worker thread.
 
-BentoML's own bound answers 429 without Retry-After and a synchronous endpoint exceeds it (BentoML#5642); so this one is ours.
+BentoML's own bound answers 429 without Retry-After, and a synchronous endpoint exceeds it (BentoML#5642).
 """
 
 import asyncio
@@ -11,17 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 from components.contracts import Done, Preview
 from components.errors import KyaraError
-from serving.errors import Overloaded
+from serving.errors import OverloadedError
 
 Events = Generator[Preview | Done, None, None]
 
 
-class ClientGone(Exception):
+class ClientGoneError(Exception):
     """Nobody waits for the answer any more; the generation was stopped between two steps."""
 
 
 class Line:
-    """At most `limit` requests in work or waiting. The event loop never waits for a step: steps run in the worker thread."""
+    """At most `limit` requests in work or waiting. Steps run in the worker thread, so the event loop stays free."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -43,18 +43,19 @@ class Line:
             gone: returns when the client has left.
 
         Raises:
-            Overloaded: the line is full.
-            ClientGone: `gone` returned first.
+            OverloadedError: the line is full.
+            ClientGoneError: `gone` returned first.
             KyaraError: whatever the generation refuses.
         """
         if self.depth >= self.limit:
-            raise Overloaded(f"{self.depth} requests are in work or waiting, which is the limit.", retry_after=self.retry_after)
+            message = f"{self.depth} requests are in work or waiting, which is the limit."
+            raise OverloadedError(message, retry_after=self.retry_after)
         self.depth += 1
         work, left = asyncio.create_task(self._work(start)), asyncio.create_task(gone())
         try:
             await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                raise ClientGone
+                raise ClientGoneError
             return work.result()
         finally:
             left.cancel()
@@ -72,7 +73,7 @@ class Line:
             return done
 
     async def _drive(self, events: Events) -> Done:
-        """One hop to the thread per step; closing the generator afterwards waits there behind a step that still runs."""
+        """One hop to the thread per step. Closing the generator waits there behind a step that still runs."""
         loop = asyncio.get_running_loop()
         try:
             while (event := await loop.run_in_executor(self._thread, next, events, None)) is not None:

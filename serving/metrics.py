@@ -1,4 +1,7 @@
-"""What Prometheus is told, besides BentoML's own request metrics. Made inside the worker, where the multiprocess folder is set."""
+"""What Prometheus is told, besides BentoML's own request metrics.
+
+Imported inside the worker only: prometheus_client must see the multiprocess folder that BentoML sets there.
+"""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -12,11 +15,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.requests = Counter("kyara_requests", "Generation requests that passed validation, by answer.", ["status"])
-        self.seconds = Histogram("kyara_generation_seconds", "From a request's arrival to its picture.", ["model"], buckets=SECONDS)
+        self.seconds = Histogram("kyara_generation_seconds", "From arrival to picture.", ["model"], buckets=SECONDS)
         self.depth = Gauge("kyara_queue_depth", "Requests in work or waiting.", multiprocess_mode="livesum")
-        self.model = Gauge(
-            "kyara_model_info", "1 for the model that is served.", ["name", "version", "digest"], multiprocess_mode="livemostrecent"
-        )
+        who = ["name", "version", "digest"]
+        self.model = Gauge("kyara_model_info", "1 for the served model.", who, multiprocess_mode="livemostrecent")
         self._shown: tuple[str, str, str] | None = None
 
     def serves(self, served: Served) -> None:

@@ -17,7 +17,16 @@ from serving.errors import answer
 WEB = Path(__file__).parent / "web"
 LANGUAGES = ("ja", "en")
 # The browser itself refuses any request to another host.
-POLICY = "default-src 'none'; connect-src 'self'; img-src 'self' blob: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'"
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "connect-src 'self'",
+        "img-src 'self' blob: data:",
+        "style-src 'unsafe-inline'",
+        "script-src 'unsafe-inline'",
+        "base-uri 'none'",
+    )
+)
 
 
 @cache

@@ -5,27 +5,24 @@ A request passes the guard (size, JSON, fields), waits in the line, and is drawn
 """
 
 import asyncio
-import json
 import logging
-import secrets
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import bentoml
 from bentoml.validators import ContentType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from components.artifact import open_sealed
 from components.contracts import Done
 from components.errors import KyaraError
 from components.generation.request import GenerateRequest
 from serving.bundled import read_bundled
-from serving.champion import Champion, Served, warm_up
-from serving.errors import NotReady, answer, unexpected
+from serving.champion import Champion, Served
+from serving.errors import NotReadyError, answer, unexpected
 from serving.guard import Guard
-from serving.line import ClientGone, Events, Line
+from serving.line import ClientGoneError, Events, Line
 from serving.pages import application
 
 if TYPE_CHECKING:
@@ -39,7 +36,6 @@ TIMEOUT_SECONDS = 600
 CLIENT_GONE = 499
 
 
-@bentoml.service(name="kyara", workers=1, traffic={"timeout": TIMEOUT_SECONDS})
 class Kyara:
     """Anime pictures from one measured, promoted model."""
 
@@ -50,7 +46,7 @@ class Kyara:
         self.champion = Champion(self.load, pinned=self.bundled.model, watched=self.bundled.watched)
         self.line = Line(self.bundled.config.max_concurrency)
 
-    @bentoml.on_startup
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Begin to load; `/livez` answers meanwhile."""
         from serving.metrics import Metrics
@@ -58,7 +54,7 @@ class Kyara:
         self.metrics = Metrics()
         self._watch = asyncio.create_task(self.champion.watch(self.metrics.serves))
 
-    @bentoml.on_shutdown
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
         """Stop watching; a step under way ends by itself."""
         self._watch.cancel()
@@ -69,27 +65,24 @@ class Kyara:
         return self.champion.current is not None
 
     def load(self, folder: Path) -> Served:
-        """A verified model folder as a warm model. Heavy: runs in the champion's thread."""
+        """A model folder as a verified, warm model. Heavy: runs in the champion's thread."""
         from components.generation.image import ImageGenerator
 
         config = self.bundled.config
-        generator = ImageGenerator.load(folder, engine=config.engine, precision=config.precision)
-        warm_up(generator, GenerateRequest(prompt="warm-up", seed=0))
-        pinned = folder == self.bundled.model
-        identity = {
-            "version": self.bundled.version if pinned else folder.name,
-            "digest": open_sealed(folder).digest,
-            "labels": self.bundled.labels if pinned else {},
-        }
-        return Served(generator, {**json.loads((folder / "model.json").read_text(encoding="utf-8")), **identity}, folder)
+        generator = ImageGenerator.load(folder, config.engine, config.precision, config.max_error)
+        promoted = generator.promoted
+        card = {**promoted.card.model_dump(mode="json"), "digest": promoted.digest, "engine": generator.engine.name}
+        if folder == self.bundled.model:
+            card["labels"] = dict(self.bundled.labels)
+        return Served(generator, card, folder)
 
     def served(self) -> Served:
-        """The model of this moment. Raises NotReady."""
+        """The model of this moment. Raises NotReadyError."""
         if self.champion.current is None:
-            raise NotReady("no model is warm yet.", retry_after=5)
+            raise NotReadyError("no model is warm yet.", retry_after=5)
         return self.champion.current
 
-    @bentoml.api(route="/generate", input_spec=GenerateRequest)
+    @bentoml.api(route="/generate", input_spec=GenerateRequest)  # type: ignore[untyped-decorator]
     async def generate(self, ctx: bentoml.Context, **fields: Any) -> Annotated[bytes, ContentType("image/png")]:
         """Draw one picture. The answer's headers name the seed and the model; the PNG carries all parameters."""
         response = await self._respond(GenerateRequest.model_validate(fields), ctx.request)
@@ -97,14 +90,12 @@ class Kyara:
         return response  # type: ignore[return-value]  # BentoML passes a ready response on
 
     async def _respond(self, request: GenerateRequest, http: Request) -> Response:
-        if request.seed is None:
-            request = request.model_copy(update={"seed": secrets.randbelow(2**32)})
         try:
             with self.metrics.depth.track_inprogress():
                 return await self._draw(request, http)
         except KyaraError as error:
             return answer(error)
-        except ClientGone:
+        except ClientGoneError:
             logger.info("the client left; its generation was stopped")
             return Response(status_code=CLIENT_GONE)
         except Exception:
@@ -114,22 +105,23 @@ class Kyara:
     async def _draw(self, request: GenerateRequest, http: Request) -> Response:
         """The picture of the model that serves when the request's turn comes."""
         began = time.perf_counter()
-        drawn_by = [self.served()]
+        served = self.served()
 
         def start() -> Events:
-            drawn_by[0] = self.served()
-            return drawn_by[0].generator.generate(request)
+            nonlocal served
+            served = self.served()
+            return cast(Events, served.generator.generate(request))
 
         done = await self.line.run(start, lambda: left(http))
         seconds = time.perf_counter() - began
-        self.metrics.seconds.labels(drawn_by[0].label).observe(seconds)
-        return picture(done, request, drawn_by[0], seconds)
+        self.metrics.seconds.labels(served.label).observe(seconds)
+        return picture(done, served, seconds)
 
 
-def picture(done: Done, request: GenerateRequest, served: Served, seconds: float) -> Response:
+def picture(done: Done, served: Served, seconds: float) -> Response:
     """PNG bytes with what made them in the headers; `seconds` counts from arrival."""
     headers = {
-        "X-Kyara-Seed": str(request.seed),
+        "X-Kyara-Seed": str(done.metadata["seed"]),
         "X-Kyara-Model": served.label,
         "X-Kyara-Seconds": f"{seconds:.3f}",
         "Cache-Control": "no-store",
@@ -143,5 +135,6 @@ async def left(http: Request) -> None:
         pass
 
 
-Kyara.add_asgi_middleware(Guard, schemas={"/generate": GenerateRequest})
-Kyara.mount_asgi_app(application, path="/")
+kyara: Any = bentoml.service(Kyara, name="kyara", workers=1, traffic={"timeout": TIMEOUT_SECONDS})
+kyara.add_asgi_middleware(Guard, schemas={"/generate": GenerateRequest})
+kyara.mount_asgi_app(application, path="/")

@@ -88,7 +88,7 @@ def with_trigger(caption: str, trigger: str) -> str:
 
 
 def variants(caption: str, trigger: str, count: int, seed: str) -> list[str]:
-    """At most `count` captions, the one as written first; tags are shuffled behind the trigger, sentences are left alone."""
+    """At most `count` captions, the one as written first; tags are shuffled behind the trigger, sentences are not."""
     first = with_trigger(caption, trigger)
     tags = split_tags(first)
     if not is_tags(caption) or len(tags) < 3:
@@ -103,7 +103,7 @@ def variants(caption: str, trigger: str, count: int, seed: str) -> list[str]:
 
 
 def is_tags(caption: str) -> bool:
-    """Whether a caption is a list of tags: short parts between commas, none of them the beginning or end of a sentence."""
+    """Whether a caption is a list of tags: short parts between commas, none like the beginning or end of a sentence."""
     parts = split_tags(caption)
     return bool(parts) and not any(_of_sentence(part) for part in parts)
 

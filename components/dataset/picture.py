@@ -15,7 +15,8 @@ from components.errors import DataError
 Reason = Literal["not_an_image", "corrupt", "too_small", "too_large", "duplicate", "no_caption"]
 Color = tuple[int, int, int]
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+Image.init()
+FORMATS = tuple(name for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF") if name in Image.OPEN)
 """What is opened at all; Pillow's rarer decoders (EPS runs a program) stay out of reach of a downloaded folder."""
 _SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".mpo", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
 
@@ -93,7 +94,7 @@ def _flat(image: Image.Image, background: Color) -> Image.Image:
 
 
 def _from_deep(image: Image.Image) -> Image.Image:
-    """Grey with more than 8 bits: integers are taken as 16-bit where they exceed 255, floats as 0 to 1 where they fit."""
+    """Grey with more than 8 bits: integers above 255 mean 16 bits, floats up to 1 mean a range from 0 to 1."""
     values = np.asarray(image, dtype=np.float64)
     top = float(values.max(initial=0))
     scale = (255 if top <= 1 else 1) if image.mode == "F" else (1 / 257 if top > 255 else 1)

@@ -1,7 +1,8 @@
 """Whose pictures these are: licence, artist and source of every sample.
 
-A folder's `provenance.json` holds {"license", "artist", "source", "files": {name: the same three}}; rows of metadata.jsonl
-may have the same fields. What is said of one picture counts before the recipe, and the recipe before the folder.
+A folder's `provenance.json` holds {"license", "artist", "source", "files": {name: the same three}}; rows of
+metadata.jsonl may have the same fields. What is said of one picture counts before
+the recipe, and the recipe before the folder.
 """
 
 import json

@@ -20,7 +20,7 @@ _INK = {"type": "color", "name": "ink"}
 _HAIR = {"type": "color", "name": "headContrast"}
 
 _ENLARGED: Mapping[str, Mapping[str, tuple[float, tuple[float, float]]]] = {
-    "adventurer": {"earrings": (1.6, (21.0, 96.0)), "mouth": (1.2, (103.0, 69.0))},
+    "adventurer": {"mouth": (1.2, (103.0, 69.0))},
     "toon-head": {"mouth": (1.45, (58.0, 26.0))},
     "micah": {"earrings": (1.4, (26.0, 8.0)), "clothes": (1.35, (125.0, 8.0))},
     "lorelei": {"earrings": (1.8, (99.0, 85.0)), "mouth": (1.15, (131.0, 66.0))},
@@ -36,7 +36,7 @@ _THICKENED: Mapping[str, Mapping[str, tuple[float, tuple[str, ...]]]] = {
 
 
 CHANGES: Mapping[str, str] = {
-    "adventurer": "recoloured; thin mouths widened, mouth and earrings enlarged, rings gold",
+    "adventurer": "recoloured; thin mouths widened, mouth enlarged",
     "toon-head": "recoloured; thin mouths widened, mouth enlarged",
     "micah": "recoloured; earrings and clothes enlarged",
     "open-peeps": "recoloured; hair drawn in solid ink given a colour and an outline",
@@ -58,8 +58,6 @@ def style(name: str) -> Style:
     adapted = deepcopy(definition(name))
     if name == "open-peeps":
         _color_inked_hair(adapted)
-    if name == "adventurer":
-        _gild_rings(adapted)
     for part, (width, variants) in _THICKENED.get(name, {}).items():
         _thicken(adapted, part, width, variants)
     for part, (factor, pivot) in _ENLARGED.get(name, {}).items():
@@ -72,7 +70,7 @@ def attribution() -> str:
     lines = [
         "# Attribution",
         "",
-        "The pictures of the embedded world are composed by [DiceBear](https://www.dicebear.com) (MIT) from the work of",
+        "The pictures of the embedded world are composed by [DiceBear](https://www.dicebear.com) (MIT) from work of",
         "these artists. Thank you. All styles are also framed by our own camera: moved, scaled, tilted, mirrored.",
         "The embedded base model and the judge are trained on them; `data/demo` holds pictures in the style Lorelei.",
         "",
@@ -110,11 +108,6 @@ def _color_inked_hair(adapted: Definition) -> None:
     for elements in _variants(adapted, "head"):
         if not any(shape["fill"] == _HAIR for shape in _shapes(elements)):
             _change(elements, _INK, {"fill": _HAIR, "stroke": _INK, "stroke-width": "17", "stroke-linejoin": "round"})
-
-
-def _gild_rings(adapted: Definition) -> None:
-    for elements in _variants(adapted, "earrings"):
-        _change(elements, "white", {"fill": GOLD})
 
 
 def _thicken(adapted: Definition, part: str, width: float, variants: tuple[str, ...]) -> None:

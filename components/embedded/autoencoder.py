@@ -1,0 +1,185 @@
+"""The embedded base's autoencoder: `AutoencoderTiny`, f4, 128x128x3 <-> 32x32x4, trained from scratch.
+
+Shape, chosen by arithmetic: no normalisation layers (flat colours survive); no residual block at full resolution in the decoder, whose
+last two convolutions then act as a learned pixel shuffle: 1.5 GMAC a picture instead of 2.5 with one block. 4 latents a 4x4 patch
+are as many numbers as 16 a 8x8 patch, but learnt ten times faster, and the UNet pays for 32x32 only if it attends there (see base.py).
+The latents come out with zero mean and unit variance (a penalty, then folded into the convolutions), so that `scaling_factor` is 1.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny
+from torch import Tensor, nn
+from torch.nn import functional
+
+from components.embedded.fitting import Budget, Fit, Muon
+
+WIDTH = 48
+LATENT_CHANNELS = 4
+CROP = 48
+NOISE = 0.05
+"""Standard deviation of the noise on the latents in training: the decoder must forgive what the UNet gets slightly wrong."""
+
+
+def make_autoencoder(width: int = WIDTH) -> AutoencoderTiny:
+    """An untrained autoencoder, initialised so that a network without normalisation keeps its signal."""
+    model = AutoencoderTiny(
+        encoder_block_out_channels=(width,) * 3,
+        decoder_block_out_channels=(width,) * 3,
+        num_encoder_blocks=(0, 2, 4),
+        num_decoder_blocks=(4, 3, 0),
+        latent_channels=LATENT_CHANNELS,
+    )
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=1.0 / math.sqrt(module.weight[0].numel()))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for module in model.modules():
+        if type(module).__name__ == "AutoencoderTinyBlock":
+            _start_as_identity(module.conv)
+    return model
+
+
+def _start_as_identity(branch: nn.Sequential) -> None:
+    """Fixup (arXiv 1901.09321): He initialisation inside a residual branch, nearly nothing at its end."""
+    convolutions = [layer for layer in branch if isinstance(layer, nn.Conv2d)]
+    for layer in convolutions[:-1]:
+        layer.weight.data.mul_(math.sqrt(2.0))
+    convolutions[-1].weight.data.mul_(0.1)
+
+
+def reconstruct(model: AutoencoderTiny, images: Tensor) -> Tensor:
+    """Through the bottleneck and back; [N, 3, H, W] in [-1, 1]."""
+    output: Tensor = model.decode(model.encode(images).latents).sample
+    return output.clamp(-1.0, 1.0)
+
+
+@torch.no_grad()
+def psnr(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> float:
+    """Mean over pictures of the peak signal-to-noise ratio in dB; `images` uint8 [N, 3, H, W]."""
+    values = []
+    for part in images.split(batch):
+        sample = to_signed(part).to(next(model.parameters()).device)
+        error = (reconstruct(model, sample) - sample).square().mean((1, 2, 3))
+        values.append(10.0 * torch.log10(4.0 / error.clamp_min(1e-10)))
+    return torch.cat(values).mean().item()
+
+
+def to_signed(images: Tensor) -> Tensor:
+    """uint8 [N, 3, H, W] to float in [-1, 1], channels last."""
+    return images.float().div(127.5).sub(1.0).contiguous(memory_format=torch.channels_last)
+
+
+def crops(images: Tensor, count: int, generator: torch.Generator, size: int = CROP) -> Tensor:
+    """`count` random squares of random pictures; a third of them are shrunk from a wider one, so that lines get thinner."""
+    wide = min(int(size * 1.5), images.shape[-1])
+    parts = []
+    for picture, shrink in zip(
+        torch.randint(len(images), (count,), generator=generator).tolist(),
+        (torch.rand(count, generator=generator) < 0.33).tolist(),
+        strict=True,
+    ):
+        side = wide if shrink else size
+        top, left = torch.randint(images.shape[-1] - side + 1, (2,), generator=generator).tolist()
+        part = images[picture, :, top : top + side, left : left + side]
+        parts.append(_shrunk(part, size) if shrink else part)
+    return to_signed(torch.stack(parts))
+
+
+def _shrunk(part: Tensor, size: int) -> Tensor:
+    return functional.interpolate(part[None].float(), size=size, mode="bilinear", antialias=True)[0].round().byte()
+
+
+def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Other colours, grey, negative, mirrored: what makes an autoencoder fit for a style that it never saw. [N, 3, S, S]."""
+    count = len(images)
+    draw = torch.rand(count, 5, generator=generator)
+    permuted = torch.stack([image[torch.randperm(3, generator=generator)] for image in images])
+    images = torch.where(_pick(draw[:, 0] < 0.4), permuted, images)
+    images = torch.where(_pick(draw[:, 1] < 0.12), -images, images)
+    images = torch.where(_pick(draw[:, 2] < 0.12), images.mean(1, keepdim=True).expand_as(images), images)
+    gain = 0.5 + torch.rand(count, 3, 1, 1, generator=generator)
+    shift = 0.6 * torch.rand(count, 3, 1, 1, generator=generator) - 0.3
+    images = torch.where(_pick(draw[:, 3] < 0.4), (images * gain + shift).clamp(-1.0, 1.0), images)
+    images = torch.where(_pick(draw[:, 4] < 0.5), images.flip(-1), images)
+    return images.transpose(2, 3) if torch.rand(1, generator=generator).item() < 0.3 else images
+
+
+def _pick(mask: Tensor) -> Tensor:
+    return mask[:, None, None, None]
+
+
+def autoencoder_loss(model: AutoencoderTiny, images: Tensor, generator: torch.Generator, noise: float = NOISE) -> Tensor:
+    """L1 + 2 MSE of the reconstruction from noisy latents, and a pull of each latent channel to mean 0, variance 1."""
+    latents = model.encode(images).latents
+    disturbed = latents + noise * torch.randn(latents.shape, generator=generator).to(latents)
+    error = model.decode(disturbed).sample - images
+    whiteness = (latents.mean((0, 2, 3)).square() + (latents.std((0, 2, 3)) - 1.0).square()).mean()
+    return error.abs().mean() + 2.0 * error.square().mean() + 0.02 * whiteness
+
+
+def train_autoencoder(
+    images: Tensor,
+    folder: Path,
+    budget: Budget,
+    *,
+    validation: Tensor | None = None,
+    device: str = "cpu",
+    batch: int = 16,
+    width: int = WIDTH,
+    start: Path | None = None,
+    report: Callable[[str], None] = print,
+    report_every: int = 200,
+) -> AutoencoderTiny:
+    """Train on uint8 `images` [N, 3, H, W]; resumes from `folder`. `start` is an autoencoder to go on from (warm start)."""
+    torch.manual_seed(0)
+    model = AutoencoderTiny.from_pretrained(start) if start else make_autoencoder(width)
+    model = model.float().to(device=device, memory_format=torch.channels_last)
+    fit = Fit(model, _optimizers(model), budget, folder, decay=0.998)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        size = min(CROP if fit.progress < 0.7 else 2 * CROP, images.shape[-1])
+        count = batch if size <= CROP else max(batch // 4, 1)
+        return autoencoder_loss(model, augmented(crops(images, count, generator, size), generator).to(device), generator)
+
+    for step in fit.steps(loss):
+        if step % report_every == 0:
+            quality = f" PSNR {psnr(model, validation[:64]):.2f} dB" if validation is not None else ""
+            report(f"autoencoder: {fit.line()}{quality}")
+    model.load_state_dict(fit.average.weights)
+    whiten(model, images[:512])
+    return model.eval()
+
+
+def _optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
+    """Muon for the square convolutions, AdamW for the edges of the network and the biases."""
+    square = [p for p in model.parameters() if p.ndim == 4 and p.shape[0] == p.shape[1]]
+    chosen = {id(p) for p in square}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    return [Muon(square, lr=1e-2), torch.optim.AdamW(rest, lr=1.5e-3, weight_decay=0.0)]
+
+
+@torch.no_grad()
+def encode(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> Tensor:
+    """Latents float32 [N, 4, H/4, W/4] of uint8 `images` [N, 3, H, W]."""
+    device = next(model.parameters()).device
+    return torch.cat([model.encode(to_signed(part).to(device)).latents.float().cpu() for part in images.split(batch)])
+
+
+@torch.no_grad()
+def whiten(model: AutoencoderTiny, images: Tensor) -> None:
+    """Fold what is left of mean and scale into the encoder's last and the decoder's first convolution.
+
+    Training already brings both near 0 and 1, so the decoder's tanh(z / 3) 3 sees nearly the same values as before.
+    """
+    latents = encode(model, images)
+    last, first = model.encoder.layers[-1], model.decoder.layers[0]
+    mean, scale = (value.to(last.weight) for value in (latents.mean((0, 2, 3)), latents.std((0, 2, 3))))
+    last.weight.div_(scale[:, None, None, None])
+    last.bias.sub_(mean).div_(scale)
+    first.bias.add_((first.weight.sum((2, 3)) * mean).sum(1))
+    first.weight.mul_(scale[None, :, None, None])

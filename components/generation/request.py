@@ -1,0 +1,43 @@
+"""What can be asked of an image model. No torch here: a server checks requests before a model is loaded."""
+
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from components.errors import RequestError
+from components.recipe import Frozen
+
+MAX_SEED = 2**32 - 1
+
+
+class GenerateRequest(Frozen):
+    """What a user asks for. Wrong values raise RequestError, which names every one of them."""
+
+    prompt: str = Field(min_length=1, max_length=2000, description="What to draw.")
+    negative_prompt: str = Field("", max_length=2000, description="What to move away from; has an effect above guidance 1.")
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Equal seeds give equal pictures; null: random, and reported.")
+    steps: int | None = Field(None, ge=1, le=100, description="Denoising steps; null: the model's own.")
+    guidance_scale: float | None = Field(None, ge=0, le=30, description="Guidance scale; null: as distilled.")
+    width: int | None = Field(None, ge=32, le=4096, description="Pixels; null: the model's own.")
+    height: int | None = Field(None, ge=32, le=4096, description="Pixels; null: the model's own.")
+    trigger: bool = Field(True, description="Put the model's trigger word in front of a prompt that lacks it.")
+    preview: bool = Field(False, description="Decode a picture after each step.")
+
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise RequestError(f"the request is wrong: {'; '.join(map(_sentence, error.errors()))}.") from error
+        if not self.prompt.strip():
+            raise RequestError(f"the request is wrong: prompt: {self.prompt!r} is empty.")
+
+
+def _sentence(error: Any) -> str:
+    """One pydantic error as: field, value, what was expected."""
+    field = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{field}: no such field; known: {', '.join(GenerateRequest.model_fields)}"
+    if error["type"] == "missing":
+        return f"{field}: missing"
+    value = repr(error["input"])
+    return f"{field}: {value if len(value) <= 80 else value[:77] + '…'} is wrong: {error['msg']}"

@@ -1,0 +1,313 @@
+"""The training loop: optimizer, learning rate, accumulation, checkpoints, resume, curves. It knows nothing of pictures.
+
+    loop = Loop(plan, model, parameters, out, log, fingerprint=...)
+    loop.run(loss, evaluate=...)        # resumes from the newest sound checkpoint in `out`
+
+`loss(index, generator)` gets the number of its micro-batch (0, 1, 2, ... over the whole run) and a CPU generator that is
+seeded from (seed, index). All randomness of a step comes from there, so the step number is the whole random state: a resumed
+run repeats the uninterrupted one bit for bit on a CPU.
+"""
+
+import contextlib
+import hashlib
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Generator, Tensor, nn
+
+from components.artifact import write_json
+from components.contracts import RunLog
+from components.errors import EnvironmentProblem, KyaraError, ModelError
+from components.training import checkpoint
+from components.training.checkpoint import Checkpoint
+
+Loss = Callable[[int, Generator], Tensor]
+Evaluate = Callable[[int], Mapping[str, float]]
+ROWS = 2000
+PRECISIONS = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long, how fast, and when to write checkpoints. A step is an optimizer step."""
+
+    steps: int
+    checkpoint_every: int
+    learning_rate: float
+    keep: int = 2
+    warmup_share: float = 0.0
+    schedule: Literal["cosine", "constant"] = "cosine"
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    accumulation: int = 1
+    seed: int = 0
+    epoch_steps: int | None = None
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step 0, 1, ...: a linear rise, then half a cosine to 0 (arXiv 1608.03983) or no change."""
+        warmup = round(self.warmup_share * self.steps)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / (warmup + 1)
+        if self.schedule == "constant":
+            return self.learning_rate
+        progress = (step - warmup) / max(self.steps - warmup, 1)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def is_checkpoint(self, step: int) -> bool:
+        """Whether a checkpoint is due once `step` steps are done."""
+        return step == self.steps or (step > 0 and step % self.checkpoint_every == 0)
+
+    def place(self, step: int) -> dict[str, int]:
+        """Where the run is after `step` steps, as the first columns of a row of the training log."""
+        epoch = {} if self.epoch_steps is None else {"epoch": math.ceil(step / self.epoch_steps)}
+        return {"step": step, **epoch}
+
+
+def seed_of(*parts: int | str) -> int:
+    """A 63-bit seed from numbers or words; near inputs give unrelated seeds."""
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+class Loop:
+    """One run.
+
+    Args:
+        plan: steps, rates, checkpoints.
+        model: module that is trained or that carries the trained parts; accelerate prepares it in place.
+        parameters: what the optimizer changes, by the names they have in checkpoints. float32.
+        out: folder of checkpoints and of the record.
+        log: told loss, lr and gradient norm.
+        fingerprint: what the run depends on; only checkpoints with the same one are resumed.
+        state: more tensors that checkpoints hold and resume restores in place (an EMA, say).
+        folder: name of a checkpoint after so many steps.
+        record: file with all rows, rewritten at each checkpoint.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        model: nn.Module,
+        parameters: Mapping[str, nn.Parameter],
+        out: Path,
+        log: RunLog,
+        *,
+        fingerprint: str,
+        state: Mapping[str, Tensor] | None = None,
+        folder: Callable[[int], str] = "checkpoint-step-{}".format,
+        record: str = "training_log.json",
+    ) -> None:
+        self.plan, self.model, self.out, self.log = plan, model, out, log
+        self.parameters, self.state = dict(parameters), dict(state or {})
+        self.fingerprint, self.folder, self.record = fingerprint, folder, record
+        self.step = 0
+        self.rows: list[dict[str, float]] = []
+        self.evaluations: list[dict[str, float]] = []
+        self._window: list[float] = []
+        self._durations: deque[float] = deque(maxlen=100)
+        self._quiet_until = 0
+        self._saved = -1
+        self._updating = False
+        self._accelerator, self._optimizer = _accelerate(plan, model, list(self.parameters.values()))
+
+    def run(self, loss: Loss, *, evaluate: Evaluate | None = None, after: Callable[[], None] | None = None) -> None:
+        """Train to the end of the plan, from the newest sound checkpoint where there is one.
+
+        Args:
+            loss: see the module; a scalar with gradient.
+            evaluate: called with the step once its checkpoint is sealed (and again after a resume from there).
+            after: called after each optimizer step (to move an EMA).
+
+        Raises:
+            ModelError: the loss or the gradient is not finite.
+            EnvironmentProblem: GPU memory ran out.
+        """
+        found = checkpoint.newest(self.out, self.fingerprint, self.log)
+        if found is not None:
+            self._restore(found)
+        try:
+            if self.plan.is_checkpoint(self.step):
+                self._evaluate(evaluate)
+            while self.step < self.plan.steps:
+                self._advance(loss)
+                if after is not None:
+                    after()
+                self._updating = False
+                if self.plan.is_checkpoint(self.step):
+                    self.save(self.folder(self.step))
+                    self._evaluate(evaluate)
+        except BaseException as error:
+            self._rescue(error)
+            if isinstance(error, torch.OutOfMemoryError):
+                raise EnvironmentProblem(
+                    f"GPU memory ran out at step {self.step + 1}.",
+                    hint="Lower batch_size (raise accumulation to make up for it), or set gradient_checkpointing.",
+                ) from error
+            raise
+        finally:
+            # takes the precision wrapper off the model's forward
+            self._accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+
+    def save(self, name: str) -> None:
+        """Seal a checkpoint of this moment, then prune older ones and rewrite the record."""
+        tensors = {"weights": self.parameters, "optimizer": self._moments(), "state": self.state}
+        scaler = self._accelerator.scaler
+        state = {
+            **self.plan.place(self.step),
+            "seed": self.plan.seed,
+            "learning_rate": self.plan.rate(self.step),
+            "rows": self.rows,
+            "evaluations": self.evaluations,
+            "window": self._window,
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+        checkpoint.write(self.out / name, {key: value for key, value in tensors.items() if value}, state, self.fingerprint)
+        self._saved = self.step
+        checkpoint.prune(self.out, self.plan.keep)
+        self.write_record()
+
+    def write_record(self, **conclusion: Any) -> None:
+        """Rewrite the record: {"steps": rows, "evaluations": rows, **conclusion}."""
+        write_json(self.out / self.record, {"steps": self.rows, "evaluations": self.evaluations, **conclusion})
+
+    def _advance(self, loss: Loss) -> None:
+        """One optimizer step. `_updating` is set while weights and step number do not belong together."""
+        started = time.perf_counter()
+        rate = self.plan.rate(self.step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad()
+        value = sum(self._backward(loss, self.step * self.plan.accumulation + part) for part in range(self.plan.accumulation))
+        value /= self.plan.accumulation
+        norm = float(self._accelerator.clip_grad_norm_(self.parameters.values(), self.plan.clip))
+        self._check(value, norm, rate)
+        self._updating = True
+        self._optimizer.step()
+        self.step += 1
+        self._tell(value, norm, rate, time.perf_counter() - started)
+
+    def _backward(self, loss: Loss, index: int) -> float:
+        seed = seed_of(self.plan.seed, index)
+        # for modules that draw from torch's own generator (dropout)
+        torch.manual_seed(seed)
+        with self._accelerator.accumulate(self.model):
+            value = loss(index, Generator().manual_seed(seed))
+            self._accelerator.backward(value)
+        return float(value.detach())
+
+    def _check(self, value: float, norm: float, rate: float) -> None:
+        # a gradient scaler (float16) probes for overflow and skips such steps by itself
+        if math.isfinite(value) and (math.isfinite(norm) or self._accelerator.scaler is not None):
+            return
+        kept = f" The checkpoint of step {self._saved} is kept." if self._saved >= 0 else ""
+        raise ModelError(
+            f"training diverged at step {self.step + 1} of {self.plan.steps}: loss {value:.4g}, gradient norm {norm:.4g}, "
+            f"learning rate {rate:.3g}.{kept}",
+            hint=f"Lower learning_rate (to {self.plan.learning_rate / 5:.2g}, say), or raise warmup_share.",
+        )
+
+    def _tell(self, value: float, norm: float, rate: float, seconds: float) -> None:
+        self._window.append(value)
+        every = max(self.plan.steps // ROWS, 1)
+        if self.step % every == 0 or self.plan.is_checkpoint(self.step):
+            row = {"loss": sum(self._window) / len(self._window), "lr": rate, "grad_norm": norm}
+            self.rows.append({**self.plan.place(self.step), **row})
+            self.log.metrics(row, self.step)
+            self._window = []
+        self.log.progress(self.step, self.plan.steps, loss=value, lr=rate)
+        self._watch(seconds)
+
+    def _watch(self, seconds: float) -> None:
+        """Warn of a step five times slower than the median: drivers may move GPU memory to the host without a word."""
+        usual = median(self._durations) if len(self._durations) >= 10 else math.inf
+        if seconds > max(5 * usual, 0.5) and self.step >= self._quiet_until:
+            self._quiet_until = self.step + 100
+            cause = "GPU memory spills to the host (lower batch_size)" if torch.cuda.is_available() else "memory is swapped"
+            self.log.warn(
+                f"step {self.step} took {seconds:.1f} s, {seconds / usual:.0f} times the median of {usual:.2f} s: "
+                f"the machine is busy, or {cause}."
+            )
+        self._durations.append(seconds)
+
+    def _evaluate(self, evaluate: Evaluate | None) -> None:
+        if evaluate is None:
+            return
+        values = dict(evaluate(self.step))
+        self.evaluations = [row for row in self.evaluations if row["step"] != self.step]
+        self.evaluations.append({**self.plan.place(self.step), **values})
+        self.log.metrics(values, self.step)
+        self.write_record()
+
+    def _rescue(self, error: BaseException) -> None:
+        """Keep what was learned since the last checkpoint, unless the weights are half changed or worthless."""
+        if self._updating or isinstance(error, KyaraError) or self.step in (0, self._saved):
+            return
+        with contextlib.suppress(OSError):
+            self.save(checkpoint.INTERRUPTED)
+            self.log.message(f"interrupted; step {self.step} is saved, the same command resumes there")
+
+    def _restore(self, found: Checkpoint) -> None:
+        """Put weights, optimizer and curves back; tensors are filled in place, so that memory formats stay."""
+        with torch.no_grad():
+            _fill(self.parameters, found.tensors("weights"))
+            moments = found.tensors("optimizer")
+            for name, parameter in self.parameters.items():
+                state = self._optimizer.state[parameter]
+                state["step"] = moments[f"{name}.step"].to(_steps_device(self._optimizer, parameter))
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    state[moment] = torch.empty_like(parameter).copy_(moments[f"{name}.{moment}"])
+            if self.state:
+                _fill(self.state, found.tensors("state"))
+        if self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(found.state["scaler"])
+        self.step = self._saved = found.step
+        self.rows, self.evaluations = list(found.state["rows"]), list(found.state["evaluations"])
+        self._window = list(found.state["window"])
+        self._replay()
+
+    def _replay(self) -> None:
+        """Tell the log the curves so far: it may belong to a new run."""
+        self.log.message(f"resumes after step {self.step} of {self.plan.steps}")
+        for row in (*self.rows, *self.evaluations):
+            self.log.metrics({key: value for key, value in row.items() if key not in ("step", "epoch")}, int(row["step"]))
+
+    def _moments(self) -> dict[str, Tensor]:
+        states = self._optimizer.state
+        return {f"{name}.{key}": value for name, parameter in self.parameters.items() for key, value in states[parameter].items()}
+
+
+def _accelerate(plan: Plan, model: nn.Module, parameters: list[nn.Parameter]) -> tuple[Any, Any]:
+    """An Accelerator for the model's device and precision, and AdamW prepared by it."""
+    first = next(model.parameters())
+    # accelerate allows one precision a process otherwise; another product may have another
+    AcceleratorState._reset_state(True)
+    accelerator = Accelerator(
+        cpu=first.device.type == "cpu",
+        mixed_precision=PRECISIONS[first.dtype],
+        gradient_accumulation_steps=plan.accumulation,
+    )
+    optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
+    accelerator.prepare_model(model)
+    return accelerator, accelerator.prepare_optimizer(optimizer)
+
+
+def _fill(targets: Mapping[str, Tensor], sources: Mapping[str, Tensor]) -> None:
+    if targets.keys() != sources.keys():
+        odd = sorted(targets.keys() ^ sources.keys())
+        raise ModelError(f"a checkpoint does not fit the model: {len(odd)} tensors differ, {odd[0]!r} first.", hint="Delete the checkpoint.")
+    for name, target in targets.items():
+        target.copy_(sources[name])
+
+
+def _steps_device(optimizer: Any, parameter: Tensor) -> torch.device:
+    """Fused AdamW counts its steps beside the parameter."""
+    return parameter.device if optimizer.param_groups[0]["fused"] else torch.device("cpu")

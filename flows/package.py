@@ -1,0 +1,225 @@
+"""The champion as a Bento: its model, the code that serves it, and nothing that trains.
+
+A Bento's version is made of the model's version and a digest of model, code and section, so the same product has one tag.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.artifact import Artifact, open_sealed, pointed, write_json
+from components.errors import EnvironmentProblem, KyaraError, ModelError
+from components.recipe import ImageRecipe
+from components.settings import REPOSITORY, quiet_environment, settings
+
+SERVICE = "serving.service"
+# What the code of the service imports, and what diffusers loads by name; a test compares this with the imports.
+REQUIREMENTS = (
+    "accelerate",
+    "bentoml",
+    "diffusers",
+    "numpy",
+    "openvino",
+    "peft",
+    "pillow",
+    "pydantic",
+    "pydantic-settings",
+    "pyyaml",
+    "safetensors",
+    "torch",
+    "transformers",
+)
+BUILD_SECONDS = 600
+
+
+def build(recipe: ImageRecipe, version_folder: Path, labels: Mapping[str, str | None]) -> str:
+    """Build the champion's Bento and return its tag; a Bento of the same model, code and section is not built again.
+
+    Args:
+        version_folder: models/<modality>/<recipe>/<version>, which the champion pointer beside it must name.
+        labels: what the model came from (mlflow_run_id, mlflow_version, prefect_flow_run_id, dvc_digest); None is left out.
+
+    Raises:
+        ModelError: the folder is not the champion.
+        ArtifactError: it is not sealed, or a file differs from its manifest.
+        EnvironmentProblem: BentoML fails.
+    """
+    if pointed(version_folder.parent).resolve() != version_folder.resolve():
+        raise ModelError(f"{str(version_folder)!r} is not the champion.", hint="Only a promoted model is packaged.")
+    tag = tag_of(recipe, version_folder)
+    if not exists(tag):
+        model = open_sealed(version_folder, verify=True)
+        store().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="build-", dir=store()) as folder:
+            known = {name: value for name, value in labels.items() if value is not None}
+            _lay_out(Path(folder), recipe, model, {**known, "model_digest": model.digest, "code_digest": code_digest()})
+            _bentoml_build(Path(folder), tag)
+    return tag
+
+
+def tag_of(recipe: ImageRecipe, version_folder: Path) -> str:
+    """The tag that `build` gives: <recipe>:<version>-<digest of model, code and section>."""
+    facts = [open_sealed(version_folder).digest, code_digest(), recipe.package.digest()]
+    digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
+    return f"{recipe.name}:{version_folder.name}-{digest}"
+
+
+def exists(tag: str) -> bool:
+    """Whether the store holds the Bento."""
+    return (bento_folder(tag) / "bento.yaml").is_file()
+
+
+def bento_folder(tag: str) -> Path:
+    """Where a Bento lies; `src/` in it holds what the service runs from."""
+    name, _, version = tag.partition(":")
+    return store() / "bentos" / name / version
+
+
+def store() -> Path:
+    """BentoML's home."""
+    quiet_environment()
+    return Path(os.environ["BENTOML_HOME"])
+
+
+def bento_labels(tag: str) -> dict[str, str]:
+    """The labels of a Bento. Raises KyaraError for one that is not there."""
+    try:
+        found = yaml.safe_load((bento_folder(tag) / "bento.yaml").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KyaraError(f"Bento {tag!r} is not in {str(store())!r}.", hint="Run `kyara produce RECIPE`.") from error
+    return dict(found["labels"])
+
+
+def champion_bento() -> str:
+    """The tag of the Bento built from the champion; of several recipes the one that was promoted last.
+
+    Raises:
+        ModelError: nothing was promoted, or the champion has no Bento.
+    """
+    pointers = sorted(settings().models_dir.glob("*/*/champion"), key=lambda file: file.stat().st_mtime_ns)
+    if not pointers:
+        raise ModelError(
+            f"no model was promoted in {str(settings().models_dir)!r}.", hint="Run `kyara produce RECIPE`."
+        )
+    champion = pointed(pointers[-1].parent)
+    recipe = champion.parent.name
+    wanted = open_sealed(champion).digest
+    built = sorted((store() / "bentos" / recipe).glob("*/bento.yaml"), key=lambda file: -file.stat().st_mtime_ns)
+    for tag in (f"{recipe}:{file.parent.name}" for file in built):
+        if bento_labels(tag).get("model_digest") == wanted:
+            return tag
+    raise ModelError(f"version {champion.name} of {recipe!r} has no Bento.", hint=f"Run `kyara produce {recipe}`.")
+
+
+def source_files(module: str = SERVICE) -> list[Path]:
+    """Files of our packages that a module imports, at once or later, itself included; relative to the repository."""
+    found: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        file = _file_of(name)
+        if file is None or file in found:
+            continue
+        found.add(file)
+        waiting += [part for part in imported(REPOSITORY / file) if part.partition(".")[0] in ("components", "serving")]
+        waiting += [name.rpartition(".")[0]]
+    return sorted(found)
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Dotted names that a source file imports, wherever the import stands; `from a import b` gives a and a.b."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _file_of(module: str) -> Path | None:
+    path = Path(*module.split("."))
+    candidates = (path / "__init__.py", path.with_suffix(".py")) if module else ()
+    return next((file for file in candidates if (REPOSITORY / file).is_file()), None)
+
+
+def _shipped() -> list[Path]:
+    """All files of ours that go into a Bento, the model apart."""
+    web = sorted(file.relative_to(REPOSITORY) for file in (REPOSITORY / "serving" / "web").glob("*") if file.is_file())
+    return [*source_files(), *web]
+
+
+def code_digest() -> str:
+    """sha256 over everything in a Bento but the model and its labels."""
+    digest = hashlib.sha256("\n".join(requirements()).encode())
+    for file in _shipped():
+        digest.update(f"\0{file.as_posix()}\0".encode() + (REPOSITORY / file).read_bytes())
+    return digest.hexdigest()
+
+
+def requirements() -> list[str]:
+    """What the image installs, in the versions that were measured here (torch without its build tag)."""
+    return [f"{name}=={installed(name).partition('+')[0]}" for name in REQUIREMENTS]
+
+
+def _lay_out(folder: Path, recipe: ImageRecipe, model: Artifact, labels: Mapping[str, str]) -> None:
+    """The build context: code, model (hard links where possible), package.json, bentofile.yaml."""
+    for file in _shipped():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(REPOSITORY / file, folder / file)
+    shutil.copytree(model.path, folder / "model", copy_function=_link)
+    config = recipe.package.model_dump(mode="json", exclude={"model", "trigger", "seed"})
+    write_json(folder / "package.json", {"config": config, "labels": dict(labels)})
+    bentofile: dict[str, Any] = {
+        "service": f"{SERVICE}:kyara",
+        "name": recipe.name,
+        "description": f"{recipe.name}: {recipe.description or 'a Kyara model'}",
+        "labels": dict(labels),
+        "include": ["components/", "serving/", "model/", "package.json"],
+        "python": {"packages": requirements(), "lock_packages": False},
+        "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
+    }
+    (folder / "bentofile.yaml").write_text(yaml.safe_dump(bentofile, allow_unicode=True), encoding="utf-8")
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
+
+
+def _bentoml_build(folder: Path, tag: str) -> None:
+    """In a process of its own: building imports the service from the build context and changes the working directory."""
+    name, _, version = tag.partition(":")
+    command = [
+        sys.executable,
+        "-m",
+        "bentoml",
+        "build",
+        str(folder),
+        "--name",
+        name,
+        "--version",
+        version,
+        "--output",
+        "tag",
+    ]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS)
+    if result.returncode != 0 or not exists(tag):
+        tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
+        raise EnvironmentProblem(
+            f"`bentoml build` of {tag!r} failed:\n{tail}", hint="Is the disk full? `kyara doctor` says."
+        )

@@ -1,0 +1,182 @@
+"""A Bento behind a port: as a child process for one question, or in the foreground for `kyara serve`."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+
+from components.errors import EnvironmentProblem, KyaraError
+from components.settings import settings
+from flows.package import bento_labels, champion_bento, store
+
+READY_SECONDS = 180.0
+STOP_SECONDS = 15.0
+
+
+class Smoke(NamedTuple):
+    """A picture that a Bento drew over HTTP, its headers, and how long it took to be ready, to draw, and to stop."""
+
+    png: bytes
+    headers: dict[str, str]
+    ready_seconds: float
+    picture_seconds: float
+
+
+class Server:
+    """`bentoml serve TAG` on loopback, in a process group of its own. A context manager: leaving it stops all of it.
+
+    Args:
+        tag: a Bento in the store.
+        port: default: a free one.
+        environment: added to this process's.
+    """
+
+    def __init__(self, tag: str, *, port: int | None = None, environment: Mapping[str, str] | None = None) -> None:
+        bento_labels(tag)
+        self.tag = tag
+        self.port = free_port() if port is None else port
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = settings().logs / f"serve_{tag.replace(':', '_')}_{self.port}.log"
+        self._environment = environment or {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Server":
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        group: dict[str, Any] = (
+            {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+            if os.name == "nt"
+            else {"start_new_session": True}
+        )
+        with self.log.open("wb") as stream:
+            self._process = subprocess.Popen(
+                command(self.tag, self.port),
+                env={**environment(), **self._environment},
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                **group,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        for stop in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
+            if self._process.poll() is None:
+                _signal_group(self._process, stop)
+            try:
+                self._process.wait(STOP_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        _signal_group(self._process, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    def wait_ready(self, timeout: float = READY_SECONDS) -> float:
+        """Seconds until /readyz answered 200. Raises KyaraError, with the end of the log, when it never does."""
+        assert self._process is not None
+        began = time.perf_counter()
+        while time.perf_counter() - began < timeout:
+            if self._process.poll() is not None:
+                raise self._failure(f"the server of {self.tag!r} ended with code {self._process.returncode}")
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False).status_code == 200:
+                    return time.perf_counter() - began
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
+        raise self._failure(f"the server of {self.tag!r} was not ready within {timeout:.0f} s")
+
+    def generate(self, request: Mapping[str, Any], timeout: float = 600) -> httpx.Response:
+        """Ask for a picture. Raises KyaraError for any answer but 200."""
+        try:
+            response = httpx.post(f"{self.url}/generate", json=dict(request), timeout=timeout, trust_env=False)
+        except httpx.HTTPError as error:
+            raise self._failure(f"the server of {self.tag!r} did not answer: {error!r}") from error
+        if response.status_code != 200:
+            raise self._failure(f"the server of {self.tag!r} answered {response.status_code}: {response.text[:500]}")
+        return response
+
+    def _failure(self, message: str) -> KyaraError:
+        tail = "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+        return EnvironmentProblem(
+            f"{message}. End of {str(self.log)!r}:\n{tail}\n", hint="`kyara doctor` may know more."
+        )
+
+
+def smoke(tag: str, request: Mapping[str, Any]) -> Smoke:
+    """Serve a Bento once, ask it for a picture, stop it. Raises KyaraError with the end of its log."""
+    # The Bento's own model, whatever folder this machine's service may follow.
+    with Server(tag, environment={"KYARA_MODELS": ""}) as server:
+        ready = server.wait_ready()
+        began = time.perf_counter()
+        response = server.generate(request)
+        return Smoke(response.content, dict(response.headers), ready, time.perf_counter() - began)
+
+
+def serve(tag: str | None = None, port: int | None = None) -> int:
+    """Serve a Bento (default: the champion's) in the foreground until it is interrupted; its exit code.
+
+    Raises:
+        EnvironmentProblem: the port is in use.
+        KyaraError: there is no such Bento.
+    """
+    tag = tag or champion_bento()
+    bento_labels(tag)
+    port = port or settings().serve_port
+    check_port(port)
+    process = subprocess.Popen(command(tag, port), env=environment())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        # The terminal sent Ctrl-C to the server too: let it close its connections.
+        return process.wait(STOP_SECONDS)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+
+
+def command(tag: str, port: int) -> list[str]:
+    """Command line of a server on loopback."""
+    return [sys.executable, "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, so that a Bento finds caches and logs here and its code in itself."""
+    store()  # BENTOML_HOME and the off switches
+    inherited = {name: value for name, value in os.environ.items() if name not in ("KYARA_ROOT", "PYTHONPATH")}
+    return {**inherited, "KYARA_HOME": str(settings().base_dir)}
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port(port: int) -> None:
+    """Raises EnvironmentProblem when the port is in use."""
+    with socket.socket() as probe:
+        # As the server does, or a port that was closed a moment ago would count as used.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            hint = "Stop the other program, or name another: `kyara serve --port N` or KYARA_SERVE_PORT."
+            raise EnvironmentProblem(f"port {port} is in use ({error.strerror}).", hint=hint) from error
+
+
+def _signal_group(process: "subprocess.Popen[bytes]", number: int) -> None:
+    """To the child and all its children; nothing where they are gone."""
+    if os.name == "nt":
+        process.terminate()
+        return
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        pass
