@@ -129,12 +129,15 @@ class DistillConfig(StepConfig):
     timestep_scaling: float = Field(10.0, gt=0, description="s = scaling * t in the boundary condition.")
     ema_decay: float = Field(0.95, ge=0, lt=1, description="Target network of full distillation.")
     empty_prompt_share: Share = Field(0.1, description="Share of prompts replaced by the empty one.")
-    prompt_share: Share = Field(0.5, description="Share of batches whose latents are the teacher's own pictures of other prompts.")
-    synthetic: int = Field(0, ge=0, description="Teacher pictures drawn beforehand for `prompt_share`; 0: dataset pictures only.")
+    served_steps: Count = Field(4, description="Steps of a picture unless a request says otherwise.")
+    path_share: Share = Field(0.0, description="Share of batches that learn from whole teacher paths instead of one solver step.")
+    paths: Count = Field(64, description="Teacher pictures whose paths are walked beforehand, where path_share is above 0.")
+    path_steps: Count = Field(16, description="Solver steps of a path from pure noise to a picture.")
+    first_share: Share = Field(0.5, description="Share of path points that begin a path, as the served steps' inputs do.")
     checkpoint_every: Count = Field(200, description="Steps between sealed checkpoints.")
     keep_checkpoints: int = Field(2, ge=2)
     samples: int = Field(8, ge=0, description="Pictures of the sample grid.")
-    prompts: str | None = Field("data/prompts", description="Folder with select.json, the prompts of synthetic pictures.")
+    prompts: str | None = Field("data/prompts", description="Folder with select.json, the prompts of paths and samples; null: captions.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -271,7 +274,7 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Image
         raise RecipeError(f"recipe {str(path)!r} is not YAML: {error}.") from error
     if not isinstance(data, dict):
         raise RecipeError(f"recipe {str(path)!r} holds a {type(data).__name__}; expected a mapping with a `name`.")
-    return parse_recipe(_merge(data, overrides or {}), str(path))
+    return parse_recipe(merge(data, overrides or {}), str(path))
 
 
 def parse_recipe(data: Mapping[str, Any], origin: str) -> ImageRecipe:
@@ -287,11 +290,12 @@ def parse_recipe(data: Mapping[str, Any], origin: str) -> ImageRecipe:
         raise RecipeError(f"recipe {origin!r} has {len(problems)} mistake(s):", problems, hint="Nothing was started.") from error
 
 
-def _merge(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def merge(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings where `overrides` win, field by field."""
     merged = dict(data)
     for key, value in overrides.items():
         inner = merged.get(key)
-        merged[key] = _merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 

@@ -50,7 +50,9 @@ def data_digest(file: Path | None = None) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError) as error:
-        raise TrackingError(f"{str(file)!r} holds no digest ({error!r}).", hint="Restore it with `git checkout data.dvc`.") from error
+        raise TrackingError(
+            f"{str(file)!r} holds no digest ({error!r}).", hint="Restore it with `git checkout data.dvc`."
+        ) from error
 
 
 def connect() -> Any:
@@ -308,8 +310,26 @@ def crown(version: ModelVersion) -> None:
 def serve_command(port: int) -> list[str]:
     """Command line of MLflow's own pages on loopback, two processes instead of ten (see settings.QUIET)."""
     place = settings().state / "mlflow" / "artifacts"
-    store = ["--backend-store-uri", settings().tracking_uri, "--default-artifact-root", place.resolve().as_uri(), "--no-serve-artifacts"]
-    return [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *store]
+    store = [
+        "--backend-store-uri",
+        settings().tracking_uri,
+        "--default-artifact-root",
+        place.resolve().as_uri(),
+        "--no-serve-artifacts",
+    ]
+    return [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        *store,
+    ]
 
 
 def _version(raw: Any) -> ModelVersion:

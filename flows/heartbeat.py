@@ -34,7 +34,13 @@ def beating(run_id: str, facts: Mapping[str, Any], every: float = EVERY_SECONDS)
     file = settings().runs / run_id / FILE
     done = threading.Event()
     process = psutil.Process()
-    who = {"run_id": run_id, "host": socket.gethostname(), "pid": process.pid, "started": process.create_time(), **facts}
+    who = {
+        "run_id": run_id,
+        "host": socket.gethostname(),
+        "pid": process.pid,
+        "started": process.create_time(),
+        **facts,
+    }
 
     def beat() -> None:
         while True:
@@ -110,4 +116,6 @@ def _close_flow_run(flow_run_id: str | None) -> None:
         except ObjectNotFound:
             return
         if state is None or not state.is_final():
-            client.set_flow_run_state(flow_run_id, Crashed(message="Its process is gone; run it again to resume."), force=True)
+            client.set_flow_run_state(
+                flow_run_id, Crashed(message="Its process is gone; run it again to resume."), force=True
+            )

@@ -35,7 +35,10 @@ class ArtifactLog(SilentLog):
             began, first = self._start
         rate = (done - first) / (now - began) if now > began else 0.0
         left = (total - done) / rate if rate > 0 else None
-        self._waiting = 100 * done / max(total, 1), {"unit": unit, "done": done, "total": total, "rate": rate, "left_s": left, **fields}
+        self._waiting = (
+            100 * done / max(total, 1),
+            {"unit": unit, "done": done, "total": total, "rate": rate, "left_s": left, **fields},
+        )
         if now - self._told >= EVERY_SECONDS:
             self.flush()
 
@@ -73,7 +76,9 @@ class StageLog(Tee):
     def __enter__(self) -> "StageLog":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.console.__exit__(kind, error, trace)
         self.tracked.flush()
         if kind is None or issubclass(kind, Exception):

@@ -1,6 +1,6 @@
 """The champion as a Bento: its model, the code that serves it, and nothing that trains.
 
-A Bento's version is made of the model's version and a digest of model, code and section, so the same product has one tag.
+A Bento's version is the model's, and a digest of model, code and section: the same product has one tag.
 """
 
 import ast
@@ -48,7 +48,7 @@ def build(recipe: ImageRecipe, version_folder: Path, labels: Mapping[str, str | 
 
     Args:
         version_folder: models/<modality>/<recipe>/<version>, which the champion pointer beside it must name.
-        labels: what the model came from (mlflow_run_id, mlflow_version, prefect_flow_run_id, dvc_digest); None is left out.
+        labels: where it came from (mlflow_run_id, mlflow_version, prefect_flow_run_id, dvc_digest); None is left out.
 
     Raises:
         ModelError: the folder is not the champion.
@@ -63,8 +63,9 @@ def build(recipe: ImageRecipe, version_folder: Path, labels: Mapping[str, str | 
         store().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="build-", dir=store()) as folder:
             known = {name: value for name, value in labels.items() if value is not None}
-            _lay_out(Path(folder), recipe, model, {**known, "model_digest": model.digest, "code_digest": code_digest()})
-            _bentoml_build(Path(folder), tag)
+            known |= {"model_digest": model.digest, "code_digest": code_digest()}
+            _lay_out(Path(folder), recipe, model, known)
+            _bentoml_build(Path(folder), tag, recipe, known)
     return tag
 
 
@@ -173,23 +174,13 @@ def requirements() -> list[str]:
 
 
 def _lay_out(folder: Path, recipe: ImageRecipe, model: Artifact, labels: Mapping[str, str]) -> None:
-    """The build context: code, model (hard links where possible), package.json, bentofile.yaml."""
+    """The build context: code, model (hard links where possible) and package.json, which serving.bundled reads."""
     for file in _shipped():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(REPOSITORY / file, folder / file)
     shutil.copytree(model.path, folder / "model", copy_function=_link)
     config = recipe.package.model_dump(mode="json", exclude={"model", "trigger", "seed"})
     write_json(folder / "package.json", {"config": config, "labels": dict(labels)})
-    bentofile: dict[str, Any] = {
-        "service": f"{SERVICE}:kyara",
-        "name": recipe.name,
-        "description": f"{recipe.name}: {recipe.description or 'a Kyara model'}",
-        "labels": dict(labels),
-        "include": ["components/", "serving/", "model/", "package.json"],
-        "python": {"packages": requirements(), "lock_packages": False},
-        "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
-    }
-    (folder / "bentofile.yaml").write_text(yaml.safe_dump(bentofile, allow_unicode=True), encoding="utf-8")
 
 
 def _link(source: str, target: str) -> str:
@@ -200,26 +191,29 @@ def _link(source: str, target: str) -> str:
     return target
 
 
-def _bentoml_build(folder: Path, tag: str) -> None:
-    """In a process of its own: building imports the service from the build context and changes the working directory."""
+def _bentoml_build(folder: Path, tag: str, recipe: ImageRecipe, labels: Mapping[str, str]) -> None:
+    """In a process of its own: building imports the service from its context and changes the working directory.
+
+    By the function and not by `bentoml build`, which refuses a context below a hidden folder.
+    """
     name, _, version = tag.partition(":")
-    command = [
-        sys.executable,
-        "-m",
-        "bentoml",
-        "build",
-        str(folder),
-        "--name",
-        name,
-        "--version",
-        version,
-        "--output",
-        "tag",
-    ]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS)
+    options: dict[str, Any] = {
+        "service": f"{SERVICE}:kyara",
+        "name": name,
+        "version": version,
+        "build_ctx": str(folder),
+        "description": f"# {tag}\n\n{recipe.description or 'A character model.'}\n",
+        "labels": dict(labels),
+        "include": ["components/", "serving/", "model/", "package.json"],
+        "python": {"packages": requirements(), "lock_packages": False},
+        "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
+    }
+    command = [sys.executable, "-c", "import bentoml, json, sys; bentoml.build(**json.load(sys.stdin))"]
+    result = subprocess.run(
+        command, cwd=folder, input=json.dumps(options), capture_output=True, text=True, timeout=BUILD_SECONDS
+    )
     if result.returncode != 0 or not exists(tag):
         tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
         raise EnvironmentProblem(
-            f"`bentoml build` of {tag!r} failed:\n{tail}", hint="Is the disk full? `kyara doctor` says."
+            f"BentoML cannot build {tag!r}:\n{tail}\n", hint="Is the disk full? See `kyara doctor`."
         )

@@ -23,6 +23,7 @@ from components.runner import run_stage, stage_names
 from components.settings import quiet_environment
 from flows.heartbeat import beating, refuse_if_busy
 from flows.log import StageLog
+from flows.promote import Promotion, promote
 from flows.runs import check_run_id, log_file, new_run_id, write_config, write_result
 from flows.stage import open_recipe
 
@@ -40,8 +41,7 @@ class Production:
     mlflow_run_id: str
     seconds: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, bool] = field(default_factory=dict)
-    model_version: str | None = None
-    model: Path | None = None
+    champion: Promotion | None = None
     bento_tag: str | None = None
 
     def result(self) -> dict[str, Any]:
@@ -51,10 +51,10 @@ class Production:
             "recipe": self.recipe.name,
             "prefect.flow_run_id": self.flow_run_id,
             "mlflow.run_id": self.mlflow_run_id,
-            "mlflow.model_version": self.model_version,
+            "mlflow.model_version": None if self.champion is None else self.champion.version,
             "bento.tag": self.bento_tag,
             "dvc.digest": tracking.data_digest(),
-            "model": None if self.model is None else str(self.model),
+            "model": None if self.champion is None else str(self.champion.folder),
             "skipped": dict(self.skipped),
             **{f"seconds.{name}": round(value, 3) for name, value in self.seconds.items()},
         }
@@ -114,16 +114,22 @@ def _compute(stage: str, production: Production, log: StageLog) -> bool:
 
 
 def _promote(production: Production, log: StageLog) -> bool:
-    from flows.promote import promote
-
-    promotion = promote(production.recipe, production.mlflow_run_id, production.run_id, log)
-    production.model_version, production.model = promotion.version, promotion.folder
-    return not promotion.changed
+    origin = {"prefect.flow_run_id": production.flow_run_id, "kyara.run_id": production.run_id}
+    production.champion = promote(production.recipe, production.mlflow_run_id, origin, log)
+    return not production.champion.changed
 
 
 def _package(production: Production, log: StageLog) -> bool:
-    assert production.model is not None
-    return False
+    from flows.package import build, exists, tag_of
+
+    champion = production.champion
+    assert champion is not None, "promote runs before package"
+    current = exists(tag_of(production.recipe, champion.folder))
+    if not current:
+        log.message("building the Bento")
+    production.bento_tag = build(production.recipe, champion.folder, champion.labels)
+    log.message(f"{production.bento_tag} is current" if current else f"built {production.bento_tag}")
+    return current
 
 
 def _steps(recipe: ImageRecipe) -> Iterator[tuple[str, Step]]:
@@ -192,7 +198,9 @@ def _start_parent(recipe: ImageRecipe, run_id: str, flow_run: str, config: Path)
     """The product's MLflow run, with everything that a comparison of two products may ask for."""
     digest = tracking.data_digest()
     tags = {"kyara.run_id": run_id, "kyara.recipe": recipe.name, "prefect.flow_run_id": flow_run, "dvc.digest": digest}
-    parent = tracking.start_run(recipe.name, run_id, {**tags, "kyara.stage": "produce", "mlflow.note.content": recipe.description})
+    parent = tracking.start_run(
+        recipe.name, run_id, {**tags, "kyara.stage": "produce", "mlflow.note.content": recipe.description}
+    )
     with tracking.MlflowLog(parent) as log:
         shared = recipe.model_dump(mode="json", include={"model", "trigger", "seed"})
         sections = {name: _own_settings(recipe, name) for name in (*stage_names(recipe), "promote", "package")}
@@ -216,5 +224,5 @@ def _finish(production: Production, pipeline: float) -> None:
     production.seconds |= {"pipeline": pipeline, "orchestration": pipeline - sum(production.seconds.values())}
     with tracking.MlflowLog(production.mlflow_run_id) as log:
         log.metrics({f"seconds.{name}": value for name, value in production.seconds.items()})
-    tags = {"kyara.model_version": production.model_version, "bento.tag": production.bento_tag}
-    tracking.tag_run(production.mlflow_run_id, tags)
+    facts = production.result()
+    tracking.tag_run(production.mlflow_run_id, {key: facts[key] for key in ("mlflow.model_version", "bento.tag")})

@@ -6,6 +6,7 @@ registered and kept; only an accepted one gets the alias and the pointer file th
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from components import artifact, tracking
 from components.contracts import RunLog
 from components.errors import GateRefused, KyaraError, TrackingError
+from components.modalities import modality, resolve
 from components.recipe import ImageRecipe
 from components.runner import stage_folder, stage_names
 from components.settings import settings
@@ -29,9 +31,25 @@ Figures = Mapping[str, Any]
 class Promotion:
     """The champion after a promotion or rollback; `changed` is False where it had been the champion before."""
 
-    version: str
+    champion: ModelVersion
     folder: Path
     changed: bool
+
+    @property
+    def version(self) -> str:
+        """Its number in the registry."""
+        return self.champion.number
+
+    @property
+    def labels(self) -> dict[str, str | None]:
+        """Where it came from, for what is built from it."""
+        tags = self.champion.tags
+        return {
+            "mlflow_run_id": self.champion.run_id,
+            "mlflow_version": self.version,
+            "prefect_flow_run_id": tags.get("prefect.flow_run_id"),
+            "dvc_digest": tags.get("dvc.digest"),
+        }
 
 
 def models_folder(recipe: str, modality: str = "image") -> Path:
@@ -39,12 +57,12 @@ def models_folder(recipe: str, modality: str = "image") -> Path:
     return settings().models_dir / modality / recipe
 
 
-def promote(recipe: ImageRecipe, mlflow_run: str, run_id: str, log: RunLog) -> Promotion:
+def promote(recipe: ImageRecipe, mlflow_run: str, origin: Mapping[str, str], log: RunLog) -> Promotion:
     """Register what the stages made, ask the gate, and make it the champion.
 
     Args:
         mlflow_run: the product's parent run, which holds the figures.
-        run_id: Kyara's own id of the run.
+        origin: tags of a new version that say where it came from.
 
     Raises:
         GateRefused: some figures are not good enough; the version is kept and marked.
@@ -55,19 +73,21 @@ def promote(recipe: ImageRecipe, mlflow_run: str, run_id: str, log: RunLog) -> P
     champion = tracking.champion(recipe.name)
     if champion is not None and champion.tags.get("digest") == digest and _is_pointed(folder, champion.number):
         log.message(f"version {champion.number} is the champion already")
-        return Promotion(champion.number, folder / champion.number, False)
-    version = _registered(recipe, digest, mlflow_run, run_id, log)
+        return Promotion(champion, folder / champion.number, False)
+    version = _registered(recipe, digest, mlflow_run, origin, log)
     if champion is not None and version.tags["state"] == WITHDRAWN:
-        log.warn(f"version {version.number} was rolled back and is not promoted again; the champion stays {champion.number}")
-        return Promotion(champion.number, folder / champion.number, False)
-    failures = _ask_gate(recipe, version, champion, log)
+        log.warn(
+            f"version {version.number} was rolled back and is not promoted again; the champion stays {champion.number}"
+        )
+        return Promotion(champion, folder / champion.number, False)
+    failures = _ask_gate(recipe, champion, log)
     if failures:
         tracking.tag_version(version, {"state": REFUSED, "failures": "\n".join(failures)})
         raise GateRefused(f"version {version.number} of {recipe.name!r} is kept but not promoted:", failures)
     tracking.tag_version(version, {"state": ACCEPTED})
     _crown(folder, version)
     log.message(f"version {version.number} is the champion")
-    return Promotion(version.number, folder / version.number, True)
+    return Promotion(version, folder / version.number, True)
 
 
 def rollback(recipe: str, to: str | None = None, modality: str = "image") -> Promotion:
@@ -83,17 +103,27 @@ def rollback(recipe: str, to: str | None = None, modality: str = "image") -> Pro
     if champion is None:
         raise TrackingError(f"recipe {recipe!r} has no champion.", hint=f"Make one: `kyara produce {recipe}`.")
     folder = models_folder(recipe, modality)
-    usable = {each.number: each for each in tracking.versions(recipe) if _was_accepted(each) and _sealed(folder / each.number)}
-    before = [number for number, each in usable.items() if int(number) < int(champion.number) and each.tags["state"] == ACCEPTED]
+    usable = {
+        each.number: each for each in tracking.versions(recipe) if _was_accepted(each) and _sealed(folder / each.number)
+    }
+    before = [
+        number
+        for number, each in usable.items()
+        if int(number) < int(champion.number) and each.tags["state"] == ACCEPTED
+    ]
     chosen = to or (before[-1] if before else None)
     if chosen not in usable or chosen == champion.number:
-        wanted = f"version {to} of {recipe!r} cannot be returned to" if to else f"no accepted version of {recipe!r} before {champion.number} is left"
+        wanted = (
+            f"version {to} of {recipe!r} cannot be returned to"
+            if to
+            else f"no accepted version of {recipe!r} before {champion.number} is left"
+        )
         others = ", ".join(number for number in usable if number != champion.number) or "none"
         raise TrackingError(f"{wanted}.", hint=f"Versions that can be named with --to: {others}.")
     tracking.tag_version(champion, {"state": WITHDRAWN})
     tracking.tag_version(usable[chosen], {"state": ACCEPTED})
     _crown(folder, usable[chosen])
-    return Promotion(chosen, folder / chosen, True)
+    return Promotion(usable[chosen], folder / chosen, True)
 
 
 def _was_accepted(version: ModelVersion) -> bool:
@@ -123,31 +153,88 @@ def _is_pointed(folder: Path, version: str) -> bool:
         return False
 
 
-def _registered(recipe: ImageRecipe, digest: str, mlflow_run: str, run_id: str, log: RunLog) -> ModelVersion:
+def _registered(
+    recipe: ImageRecipe, digest: str, mlflow_run: str, origin: Mapping[str, str], log: RunLog
+) -> ModelVersion:
     """The version of this product: the one that an earlier, refused or interrupted run registered, or a new one."""
-    from components.generation.model import LCM, LORA, assemble
+    from components.generation.model import LORA, assemble
 
     train, distill = stage_folder(recipe, "train"), stage_folder(recipe, "distill")
+    data = tracking.data_digest()
     known = [each for each in tracking.versions(recipe.name) if each.tags.get("digest") == digest]
     if known:
         version = known[-1]
     else:
         tracking.log_folder(mlflow_run, train / LORA, f"model/{LORA}")
-        version = tracking.register(recipe.name, mlflow_run, {"digest": digest, "state": PENDING, "kyara.run_id": run_id})
+        version = tracking.register(
+            recipe.name,
+            mlflow_run,
+            {**origin, "digest": digest, "state": PENDING, **({"dvc.digest": data} if data else {})},
+        )
     out = models_folder(recipe.name, recipe.modality) / version.number
     if not _sealed(out):
-        parents = {"evaluate": artifact.open_sealed(stage_folder(recipe, "evaluate")).digest, "mlflow.run_id": version.run_id}
-        data = tracking.data_digest()
-        assemble(recipe, train, distill, out, version=version.number, parents={**parents, **({"dvc": data} if data else {})})
+        parents = {
+            "evaluate": artifact.open_sealed(stage_folder(recipe, "evaluate")).digest,
+            "mlflow.run_id": version.run_id,
+        }
+        assemble(
+            recipe, train, distill, out, version=version.number, parents={**parents, **({"dvc": data} if data else {})}
+        )
         log.message(f"version {version.number} lies in {out}")
     return tracking.tag_version(version, {"folder": str(out)})
 
 
-def _ask_gate(recipe: ImageRecipe, version: ModelVersion, champion: ModelVersion | None, log: RunLog) -> tuple[str, ...]:
-    return ()
+def _ask_gate(recipe: ImageRecipe, champion: ModelVersion | None, log: RunLog) -> tuple[str, ...]:
+    """What speaks against the model that the stages made; nothing: it may be promoted."""
+    from components.evaluation.gate import decide
+
+    candidate: Figures = json.loads((stage_folder(recipe, "evaluate") / FIGURES).read_text(encoding="utf-8"))
+    history = [recorded_figures(each) for each in tracking.versions(recipe.name) if _was_accepted(each)]
+    present = None if champion is None else recorded_figures(champion)
+    decision = decide(recipe.promote, candidate, present, history)
+    if decision.needs_reevaluation and champion is not None:
+        log.message(f"evaluating the champion, version {champion.number}, as the new model was")
+        decision = decide(recipe.promote, candidate, _measured_again(recipe, champion, candidate, log), history)
+    for note in decision.notes:
+        log.message(note)
+    unsettled = ("the champion cannot be compared with it",) if decision.needs_reevaluation else ()
+    return (*decision.failures, *unsettled)
 
 
-def _figures(version: ModelVersion) -> Figures:
-    """What was measured when the version was made."""
-    found: Figures = json.loads(tracking.read_artifact(version.run_id, FIGURES))
+def recorded_figures(version: ModelVersion) -> Figures:
+    """What was measured when the version was made; nothing where its run is gone."""
+    try:
+        found: Figures = json.loads(tracking.read_artifact(version.run_id, FIGURES))
+    except TrackingError:
+        return {}
     return found
+
+
+def _measured_again(recipe: ImageRecipe, champion: ModelVersion, candidate: Figures, log: RunLog) -> Figures:
+    """The champion's figures by the candidate's judge and prompts, from an earlier comparison where there was one."""
+    out = settings().artifacts / recipe.name / f"champion-{champion.number}"
+    return _kept_figures(out, candidate) or evaluate_champion(recipe, champion, out, log)
+
+
+def evaluate_champion(recipe: ImageRecipe, champion: ModelVersion, out: Path, log: RunLog) -> Figures:
+    """Run the evaluate stage on a promoted folder, which holds what `train` and `distill` made. Raises KyaraError."""
+    from components.generation.model import read_model
+
+    model = read_model(models_folder(recipe.name, recipe.modality) / champion.number)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    config = recipe.evaluate.model_copy(update={"model": model.base, "trigger": model.card.trigger})
+    inputs = {name: settings().resolve(path) for name, path in config.sources().items()}
+    inputs |= {"dataset": stage_folder(recipe, "dataset"), "train": model.folder, "distill": model.folder}
+    resolve(modality(recipe.modality).stages["evaluate"])(config, inputs, out, log)
+    found: Figures = json.loads((out / FIGURES).read_text(encoding="utf-8"))
+    return found
+
+
+def _kept_figures(folder: Path, candidate: Figures) -> Figures | None:
+    """An earlier evaluation in `folder` by the same judge and prompts as the candidate's."""
+    try:
+        found: Figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if all(found.get(name) == candidate.get(name) for name in ("judge.digest", "prompts.digest")) else None

@@ -22,7 +22,9 @@ def new_run_id(when: datetime | None = None, suffix: str | None = None) -> str:
 def check_run_id(run_id: str) -> str:
     """The id itself. Raises RequestError: it becomes the name of a folder."""
     if not PATTERN.fullmatch(run_id):
-        raise RequestError(f"run id {run_id!r} is malformed.", hint="Expected YYYYMMDD_HHMMSS_xxxx, such as 20250131_180000_0af3.")
+        raise RequestError(
+            f"run id {run_id!r} is malformed.", hint="Expected YYYYMMDD_HHMMSS_xxxx, such as 20250131_180000_0af3."
+        )
     return run_id
 
 

@@ -1,12 +1,13 @@
 """A Bento behind a port: as a child process for one question, or in the foreground for `kyara serve`."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,17 +36,17 @@ class Server:
     Args:
         tag: a Bento in the store.
         port: default: a free one.
-        environment: added to this process's.
+        models: folder whose champion is followed; default: the Bento's own model.
     """
 
-    def __init__(self, tag: str, *, port: int | None = None, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, tag: str, *, port: int | None = None, models: Path | None = None) -> None:
         bento_labels(tag)
         self.tag = tag
         self.port = free_port() if port is None else port
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = settings().logs / f"serve_{tag.replace(':', '_')}_{self.port}.log"
-        self._environment = environment or {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._models = {} if models is None else {"KYARA_MODELS": str(models)}
+        self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Server":
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -55,9 +56,9 @@ class Server:
             else {"start_new_session": True}
         )
         with self.log.open("wb") as stream:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 command(self.tag, self.port),
-                env={**environment(), **self._environment},
+                env={**environment(without=("KYARA_MODELS",)), **self._models},
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 **group,
@@ -65,24 +66,24 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process is not None
+        assert self.process is not None
         for stop in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
-            if self._process.poll() is None:
-                _signal_group(self._process, stop)
+            if self.process.poll() is None:
+                _signal_group(self.process, stop)
             try:
-                self._process.wait(STOP_SECONDS)
+                self.process.wait(STOP_SECONDS)
                 break
             except subprocess.TimeoutExpired:
                 continue
-        _signal_group(self._process, getattr(signal, "SIGKILL", signal.SIGTERM))
+        _signal_group(self.process, getattr(signal, "SIGKILL", signal.SIGTERM))
 
     def wait_ready(self, timeout: float = READY_SECONDS) -> float:
         """Seconds until /readyz answered 200. Raises KyaraError, with the end of the log, when it never does."""
-        assert self._process is not None
+        assert self.process is not None
         began = time.perf_counter()
         while time.perf_counter() - began < timeout:
-            if self._process.poll() is not None:
-                raise self._failure(f"the server of {self.tag!r} ended with code {self._process.returncode}")
+            if self.process.poll() is not None:
+                raise self._failure(f"the server of {self.tag!r} ended with code {self.process.returncode}")
             try:
                 if httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False).status_code == 200:
                     return time.perf_counter() - began
@@ -110,8 +111,7 @@ class Server:
 
 def smoke(tag: str, request: Mapping[str, Any]) -> Smoke:
     """Serve a Bento once, ask it for a picture, stop it. Raises KyaraError with the end of its log."""
-    # The Bento's own model, whatever folder this machine's service may follow.
-    with Server(tag, environment={"KYARA_MODELS": ""}) as server:
+    with Server(tag) as server:
         ready = server.wait_ready()
         began = time.perf_counter()
         response = server.generate(request)
@@ -145,10 +145,12 @@ def command(tag: str, port: int) -> list[str]:
     return [sys.executable, "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def environment() -> dict[str, str]:
-    """This process's environment, so that a Bento finds caches and logs here and its code in itself."""
+def environment(without: Sequence[str] = ()) -> dict[str, str]:
+    """This process's environment, changed so that a Bento finds caches here and its code in itself."""
     store()  # BENTOML_HOME and the off switches
-    inherited = {name: value for name, value in os.environ.items() if name not in ("KYARA_ROOT", "PYTHONPATH")}
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in ("KYARA_ROOT", "PYTHONPATH", *without)
+    }
     return {**inherited, "KYARA_HOME": str(settings().base_dir)}
 
 
@@ -176,7 +178,5 @@ def _signal_group(process: "subprocess.Popen[bytes]", number: int) -> None:
     if os.name == "nt":
         process.terminate()
         return
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-    except ProcessLookupError:
-        pass

@@ -33,7 +33,9 @@ def find_recipe(name: str) -> Path:
         return (settings().root / given).resolve()
     near = difflib.get_close_matches(given.stem, known_recipes(), n=1)
     meant = f"Did you mean {near[0]!r}? " if near else ""
-    raise RecipeError(f"recipe {name!r} is neither a file nor known.", hint=f"{meant}Known: {', '.join(known_recipes())}.")
+    raise RecipeError(
+        f"recipe {name!r} is neither a file nor known.", hint=f"{meant}Known: {', '.join(known_recipes())}."
+    )
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
@@ -43,11 +45,15 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
         key, separator, text = pair.partition("=")
         parts = key.strip().split(".")
         if not separator or not all(parts):
-            raise RecipeError(f"override {pair!r} is malformed.", hint="Expected section.field=value, such as train.rank=4.")
+            raise RecipeError(
+                f"override {pair!r} is malformed.", hint="Expected section.field=value, such as train.rank=4."
+            )
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise RecipeError(f"override {pair!r} holds no YAML value.", hint="Quote text that has a colon or a bracket.") from error
+            raise RecipeError(
+                f"override {pair!r} holds no YAML value.", hint="Quote text that has a colon or a bracket."
+            ) from error
         _place(merged, parts, value)
     return merged
 

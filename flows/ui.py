@@ -21,13 +21,20 @@ READY_SECONDS = 120.0
 
 
 @contextlib.contextmanager
-def child(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Iterator["subprocess.Popen[bytes]"]:
+def child(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
     """Run `command` while the block runs, output into `log`; at the end its whole process tree is stopped."""
     log.parent.mkdir(parents=True, exist_ok=True)
     # Its own session: Ctrl-C reaches this process alone, which then stops the child in order.
     with log.open("ab") as stream:
         process = subprocess.Popen(
-            command, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+            command,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
         )
     try:
         yield process
@@ -73,7 +80,12 @@ def port_owner(port: int) -> str:
     """` by NAME (process PID)` where the system tells, else nothing."""
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
-            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN and connection.pid:
+            if (
+                connection.laddr
+                and connection.laddr.port == port
+                and connection.status == psutil.CONN_LISTEN
+                and connection.pid
+            ):
                 return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
     return ""
 
@@ -97,12 +109,16 @@ def wait_until(url: str, process: "subprocess.Popen[bytes]", log: Path, seconds:
         time.sleep(0.1)
 
 
-def prefect_command(port: int, *, services: bool) -> tuple[list[str], dict[str, str]]:
-    """Command and environment of a Prefect server on SQLite; `services`: scheduler and late runs, which a single run does not need."""
+def prefect_command(port: int) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of a Prefect server on SQLite.
+
+    With all its services: `--no-services` would save 1.5 s of start-up and lose every task run, which a service records.
+    """
     quiet_environment()
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
     # The port also as a setting: the pages call the address that the settings name.
-    return command + ([] if services else ["--no-services"]), {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_API_HOST": HOST}
+    return command, {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_API_HOST": HOST}
 
 
 def pages() -> Iterator[str]:
@@ -113,7 +129,7 @@ def pages() -> Iterator[str]:
     require_port(here.prefect_port, "KYARA_PREFECT_PORT")
     require_port(here.mlflow_port, "KYARA_MLFLOW_PORT")
     with contextlib.ExitStack() as stack:
-        command, environment = prefect_command(here.prefect_port, services=True)
+        command, environment = prefect_command(here.prefect_port)
         prefect_log, mlflow_log = here.logs / "prefect.log", here.logs / "mlflow.log"
         prefect = stack.enter_context(child(command, prefect_log, environment))
         connect()
@@ -124,7 +140,9 @@ def pages() -> Iterator[str]:
         yield f"http://{HOST}:{here.mlflow_port}"
         while prefect.poll() is None and mlflow.poll() is None:
             time.sleep(0.5)
-        raise EnvironmentProblem("a server ended by itself.", hint=f"Its log: {prefect_log if prefect.poll() is not None else mlflow_log}")
+        raise EnvironmentProblem(
+            "a server ended by itself.", hint=f"Its log: {prefect_log if prefect.poll() is not None else mlflow_log}"
+        )
 
 
 @contextlib.contextmanager
@@ -132,30 +150,42 @@ def prefect_api() -> Iterator[str]:
     """A Prefect API for the block; yields its address.
 
     In this order: what the user configured (PREFECT_API_URL, a profile, the test harness), the server of `kyara ui`, or a private
-    server on a free port over the same SQLite file. Measured on two cores: such a child is ready in 6 s (9 s with a cold database)
+    server on a free port over the same SQLite file. Measured on two cores: such a child is ready in 8 s (10 s with a cold database)
     and a flow then costs 1.6 s, while Prefect's ephemeral mode takes 9 s (23 s cold) inside the first flow call. And a child starts
     while this process imports Prefect and MLflow.
     """
     from components.tracking import connect
 
     quiet_environment()
-    address = _configured_api()
+    address = configured_api()
     with contextlib.ExitStack() as stack:
         if address is None:
             port, log = free_port(), settings().logs / "prefect.log"
             address = f"http://{HOST}:{port}/api"
-            command, environment = prefect_command(port, services=False)
+            command, environment = prefect_command(port)
             process = stack.enter_context(child(command, log, environment))
             connect()
             wait_until(f"{address}/health", process, log)
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
         with temporary_settings({PREFECT_API_URL: address}):
-            yield address
+            try:
+                yield address
+            finally:
+                _drain()
 
 
-def _configured_api() -> str | None:
-    """A Prefect API that is there already."""
+def _drain() -> None:
+    """Send what Prefect's threads still hold; they would try for a minute to reach a server that has been stopped."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (EventsWorker, APILogWorker):
+        worker.drain_all(timeout=5)
+
+
+def configured_api() -> str | None:
+    """The address of a Prefect API that is there already."""
     if "prefect" in sys.modules:
         from prefect.settings import PREFECT_API_URL
 

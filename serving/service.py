@@ -86,6 +86,7 @@ class Kyara:
     async def generate(self, ctx: bentoml.Context, **fields: Any) -> Annotated[bytes, ContentType("image/png")]:
         """Draw one picture. The answer's headers name the seed and the model; the PNG carries all parameters."""
         response = await self._respond(GenerateRequest.model_validate(fields), ctx.request)
+        ctx.response.status_code = response.status_code  # BentoML would make it 200
         self.metrics.requests.labels(str(response.status_code)).inc()
         return response  # type: ignore[return-value]  # BentoML passes a ready response on
 

@@ -8,6 +8,8 @@ Weights depend on nothing but the arguments: equal calls give equal files. 32x32
 """
 
 import atexit
+import hashlib
+import json
 import shutil
 import tempfile
 from functools import cache
@@ -19,7 +21,7 @@ LATENTS = (4, 8, 8)
 
 
 def tiny_sd15(folder: Path | None = None, *, v_prediction: bool = False, vae: Literal["kl", "tiny"] = "kl") -> Path:
-    """A StableDiffusionPipeline folder; with `v_prediction` also rescaled to zero terminal SNR, as the embedded base."""
+    """A StableDiffusionPipeline folder; with `v_prediction` rescaled to zero terminal SNR, as the embedded base."""
     return _copy(_sd15(v_prediction, vae), folder)
 
 
@@ -34,6 +36,53 @@ def tiny_model(base: Path) -> Any:
 
     family = "sdxl" if (base / "text_encoder_2").is_dir() else "sd15"
     return ModelConfig(family=family, base=str(base), resolution=RESOLUTION)
+
+
+def tiny_dataset(folder: Path, base: Path, *, count: int = 10, trigger: str = "kyarachar") -> Path:
+    """What the dataset stage leaves for `count` flat pictures, two of them held out, without running it."""
+    import torch
+    from safetensors.torch import save_file
+
+    from components.families.bundle import load_bundle
+
+    bundle = load_bundle(tiny_model(base))
+    generator = torch.Generator().manual_seed(0)
+    colours = torch.rand(count, 3, 1, 1, generator=generator) * 2 - 1
+    latents = bundle.encode_images(colours.expand(count, 3, RESOLUTION, RESOLUTION))
+    samples = [_sample(number, "val" if number < 2 else "train", trigger) for number in range(count)]
+    captions = sorted({"", *(caption for sample in samples for caption in sample["captions"])})
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {sample["id"]: latents[row].clone(memory_format=torch.contiguous_format) for row, sample in enumerate(samples)},
+        folder / "latents.safetensors",
+    )
+    condition = bundle.encode_prompts(captions)
+    text = {f"{_key(caption)}.hidden": condition.hidden[row].clone() for row, caption in enumerate(captions)}
+    if condition.pooled is not None:
+        text |= {f"{_key(caption)}.pooled": condition.pooled[row].clone() for row, caption in enumerate(captions)}
+    save_file(text, folder / "text.safetensors")
+    index = {"trigger": trigger, "resolution": RESOLUTION, "license": "CC0-1.0", "artist": "nobody", "samples": samples}
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    return folder
+
+
+def tiny_prompts(folder: Path, *, count: int = 4) -> Path:
+    """A folder of prompt sets whose prompts ask for nothing that a judge would look for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for start, name in enumerate(("select", "calibrate", "report")):
+        prompts = [{"prompt": f"hair {row}", "attributes": {}, "seed": 100 * start + row} for row in range(count)]
+        (folder / f"{name}.json").write_text(json.dumps({"set": name, "prompts": prompts}), encoding="utf-8")
+    return folder
+
+
+def _sample(number: int, split: str, trigger: str) -> dict[str, Any]:
+    captions = [f"{trigger}, girl, hair {number % 3}", f"{trigger}, hair {number % 3}, girl"]
+    facts = {"file": f"{number}.png", "width": RESOLUTION, "height": RESOLUTION, "license": "CC0-1.0"}
+    return {"id": f"{number:016x}", "split": split, "captions": captions, "source": "", "artist": "nobody", **facts}
+
+
+def _key(caption: str) -> str:
+    return hashlib.sha256(caption.encode()).hexdigest()[:16]
 
 
 def _copy(source: Path, folder: Path | None) -> Path:

@@ -120,5 +120,5 @@ def _of_sentence(part: str) -> bool:
 
 
 def _one_line(text: str) -> str:
-    lines = (" ".join(line.split()).rstrip(",") for line in text.splitlines())
+    lines = (" ".join(line.split()).rstrip(", ") for line in text.splitlines())
     return ", ".join(line for line in lines if line)

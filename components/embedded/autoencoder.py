@@ -59,6 +59,14 @@ def reconstruct(model: AutoencoderTiny, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def reconstruct_all(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> Tensor:
+    """uint8 [N, 3, H, W] through the bottleneck and back."""
+    device = next(model.parameters()).device
+    parts = [reconstruct(model, to_signed(part).to(device)).cpu() for part in images.split(batch)]
+    return torch.cat(parts).add(1.0).mul(127.5).round().byte()
+
+
+@torch.no_grad()
 def psnr(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> float:
     """Mean over pictures of the peak signal-to-noise ratio in dB; `images` uint8 [N, 3, H, W]."""
     values = []
@@ -133,7 +141,7 @@ def train_autoencoder(
     width: int = WIDTH,
     start: Path | None = None,
     report: Callable[[str], None] = print,
-    report_every: int = 200,
+    report_every: int = 100,
 ) -> AutoencoderTiny:
     """Train on uint8 `images` [N, 3, H, W]; resumes from `folder`. `start` is an autoencoder to go on from (warm start)."""
     torch.manual_seed(0)
@@ -160,7 +168,7 @@ def _optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
     square = [p for p in model.parameters() if p.ndim == 4 and p.shape[0] == p.shape[1]]
     chosen = {id(p) for p in square}
     rest = [p for p in model.parameters() if id(p) not in chosen]
-    return [Muon(square, lr=1e-2), torch.optim.AdamW(rest, lr=1.5e-3, weight_decay=0.0)]
+    return [Muon(square, lr=2.5e-3), torch.optim.AdamW(rest, lr=1e-3, weight_decay=0.0)]
 
 
 @torch.no_grad()

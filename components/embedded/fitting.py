@@ -33,7 +33,7 @@ class Budget:
         return step / self.steps if self.steps else seconds / (60.0 * (self.minutes or 1.0))
 
 
-def one_cycle(progress: float, warmup: float = 0.05, hold: float = 0.3) -> float:
+def one_cycle(progress: float, warmup: float = 0.05, hold: float = 0.1) -> float:
     """Factor on the learning rate: linear up, held, then a cosine down to 1 % of the peak."""
     if progress < warmup:
         return max(progress / warmup, 0.01)
@@ -181,9 +181,7 @@ class Fit:
         self.module.load_state_dict(state["module"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.average.weights = {
-            name: state["average"][name].to(value.device) for name, value in self.module.state_dict().items()
-        }
+        self.average.weights = {name: state["average"][name].to(value.device) for name, value in self.module.state_dict().items()}
         self.step, self.seconds, self.loss = state["progress"]
 
     def line(self) -> str:

@@ -1,7 +1,7 @@
 """May this model become the champion? A pure decision over figures; the caller raises `GateRefused`.
 
-Figures are the content of evaluate's metrics.json: name -> number, `name.interval` -> [low, high], and the digests of what
-measured them (`judge.digest`, `prompts.digest`). Figures of two models are compared only where both digests are equal.
+Figures are the content of evaluate's metrics.json: name -> number, `name.interval` -> [low, high], and the digests of
+what measured them (`judge.digest`, `prompts.digest`). Two models are compared only where both digests are equal.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ _HALF_WIDTHS = 2
 class Decision:
     """`failures` name figure, value and bound; `notes` what could not be asked.
 
-    `needs_reevaluation`: the champion was measured otherwise; evaluate it again with today's judge and prompts, and decide
-    again. Until then the candidate is not accepted.
+    `needs_reevaluation`: the champion was measured otherwise; evaluate it again with today's judge and prompts, and
+    decide again. Until then the candidate is not accepted.
     """
 
     failures: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ def decide(
         champion: figures of the present champion; None: there is none.
         history: figures of every model that was ever promoted. Those measured otherwise are left out.
     """
-    failures, notes = _thresholds(config.thresholds, candidate)
+    failures, notes = _thresholds(config, candidate)
     stale = champion is not None and bool(missing := _incomparable(config, candidate, champion))
     if champion is not None and stale:
         notes.append(f"the champion must be evaluated again: {missing}")
@@ -52,10 +52,10 @@ def decide(
     return Decision(tuple(failures), tuple(notes), stale)
 
 
-def _thresholds(bounds: Mapping[str, Bound], candidate: Figures) -> tuple[list[str], list[str]]:
+def _thresholds(config: PromoteConfig, candidate: Figures) -> tuple[list[str], list[str]]:
     failures, notes = [], []
-    for name, bound in bounds.items():
-        value = candidate.get(name)
+    for name in dict.fromkeys((*config.thresholds, *config.compare)):
+        value, bound = candidate.get(name), config.thresholds.get(name, Bound())
         if value is None and _unmeasurable(candidate):
             notes.append(f"{name} was not measured: the evaluation has no judge")
         elif value is None:
@@ -73,7 +73,9 @@ def _below_champion(config: PromoteConfig, candidate: Figures, champion: Figures
     for name in _shared(config, candidate, champion):
         low = champion.get(f"{name}.interval", [champion[name]])[0]
         if not candidate[name] >= low:
-            failures.append(f"{name} is {candidate[name]:.4g}, below the champion's {champion[name]:.4g} (interval from {low:.4g})")
+            failures.append(
+                f"{name} is {candidate[name]:.4g}, below the champion's {champion[name]:.4g} (interval from {low:.4g})"
+            )
     return failures
 
 
@@ -87,7 +89,9 @@ def _below_best(config: PromoteConfig, candidate: Figures, history: Sequence[Fig
         low, high = candidate.get(f"{name}.interval", [candidate[name]] * 2)
         bound = best - _HALF_WIDTHS * (high - low) / 2
         if not candidate[name] >= bound:
-            failures.append(f"{name} is {candidate[name]:.4g}, the best ever is {best:.4g}; at least {bound:.4g} is needed")
+            failures.append(
+                f"{name} is {candidate[name]:.4g}, the best ever is {best:.4g}; at least {bound:.4g} is needed"
+            )
     return failures
 
 

@@ -1,7 +1,7 @@
 """Checkpoints that survive a power cut: sealed folders, of which resume takes the newest that verifies.
 
-A folder is written as a hidden sibling, flushed, given its manifest (sha256 of every file) last and renamed; only then are
-older ones pruned. Tensors lie in safetensors files, everything else in state.json, so nothing is unpickled.
+A folder is written as a hidden sibling, flushed, given its manifest (sha256 of every file) last and renamed; only then
+are older ones pruned. Tensors lie in safetensors files, everything else in state.json, so nothing is unpickled.
 """
 
 import json
@@ -43,7 +43,9 @@ class Checkpoint:
         return found
 
 
-def write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], fingerprint: str) -> None:
+def write(
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], fingerprint: str
+) -> None:
     """Seal a checkpoint.
 
     Args:
@@ -55,8 +57,7 @@ def write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapp
     with replacing(folder) as temporary:
         temporary.mkdir()
         for name, content in tensors.items():
-            # clone: safetensors refuses tensors that share memory
-            flat = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in content.items()}
+            flat = {key: value.detach().cpu().contiguous() for key, value in content.items()}
             save_file(flat, temporary / f"{name}.safetensors")
         write_json(temporary / STATE, state)
         seal(temporary, fingerprint, {}, {"step": state["step"], "torch": torch.__version__})

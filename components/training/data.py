@@ -46,9 +46,14 @@ class CachedDataset:
             samples = tuple(sample for sample in index["samples"] if sample["split"] == split)
             found = tuple(latents[sample["id"]] for sample in samples)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise DataError(f"dataset cache {str(folder)!r} cannot be read: {error!r}.", hint="Delete it and run the dataset stage again.") from error
+            raise DataError(
+                f"dataset cache {str(folder)!r} cannot be read: {error!r}.",
+                hint="Delete it and run the dataset stage again.",
+            ) from error
         if split == "train" and not samples:
-            raise DataError(f"dataset {str(folder)!r} holds no picture to train on.", hint="Look into dropped.json for the reasons.")
+            raise DataError(
+                f"dataset {str(folder)!r} holds no picture to train on.", hint="Look into dropped.json for the reasons."
+            )
         return cls(index, samples, found, text)
 
     def __len__(self) -> int:
@@ -71,7 +76,9 @@ class CachedDataset:
             hidden = torch.stack([self.text[f"{key}.hidden"] for key in keys])
             pooled = [self.text[f"{key}.pooled"] for key in keys] if f"{keys[0]}.pooled" in self.text else None
         except KeyError as error:
-            raise DataError(f"no cached text embedding for one of {list(captions)}.", hint="Run the dataset stage again.") from error
+            raise DataError(
+                f"no cached text embedding for one of {list(captions)}.", hint="Run the dataset stage again."
+            ) from error
         return Condition(hidden, None if pooled is None else torch.stack(pooled))
 
     def draw(self, indices: Sequence[int], generator: Generator, *, empty_share: float) -> tuple[Tensor, Condition]:
@@ -82,7 +89,8 @@ class CachedDataset:
         """
         variants = torch.rand(len(indices), generator=generator)
         empty = torch.rand(len(indices), generator=generator) < empty_share
-        captions = ["" if empty[row] else self._variant(index, float(variants[row])) for row, index in enumerate(indices)]
+        places = variants.tolist()
+        captions = ["" if empty[row] else self._variant(index, places[row]) for row, index in enumerate(indices)]
         return torch.stack([self.latents[index] for index in indices]), self.condition(*captions)
 
     def _variant(self, index: int, place: float) -> str:
@@ -92,7 +100,7 @@ class CachedDataset:
     def batches(self, epoch: int, batch_size: int, seed: int, *, multiple: int = 1) -> list[list[int]]:
         """Sample numbers of an epoch's batches: every sample once, sizes never mixed, order from (seed, epoch) alone.
 
-        With `multiple` the first batches are repeated until their number is a multiple of it (whole accumulation groups).
+        With `multiple` the first batches are repeated until their number is a multiple of it (accumulation groups).
         """
         generator = Generator().manual_seed(seed * 1_000_003 + epoch)
         batches = []

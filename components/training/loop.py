@@ -3,9 +3,9 @@
     loop = Loop(plan, model, parameters, out, log, fingerprint=...)
     loop.run(loss, evaluate=...)        # resumes from the newest sound checkpoint in `out`
 
-`loss(index, generator)` gets the number of its micro-batch (0, 1, 2, ... over the whole run) and a CPU generator that is
-seeded from (seed, index). All randomness of a step comes from there, so the step number is the whole random state: a resumed
-run repeats the uninterrupted one bit for bit on a CPU.
+`loss(index, generator)` gets the number of its micro-batch (0, 1, 2, ... over the whole run) and a CPU generator that
+is seeded from (seed, index). All randomness of a step comes from there, so the step number is the whole random state: a
+resumed run repeats the uninterrupted one bit for bit on a CPU.
 """
 
 import contextlib
@@ -138,10 +138,7 @@ class Loop:
             if self.plan.is_checkpoint(self.step):
                 self._evaluate(evaluate)
             while self.step < self.plan.steps:
-                self._advance(loss)
-                if after is not None:
-                    after()
-                self._updating = False
+                self._advance(loss, after)
                 if self.plan.is_checkpoint(self.step):
                     self.save(self.folder(self.step))
                     self._evaluate(evaluate)
@@ -159,7 +156,9 @@ class Loop:
 
     def save(self, name: str) -> None:
         """Seal a checkpoint of this moment, then prune older ones and rewrite the record."""
-        tensors = {"weights": self.parameters, "optimizer": self._moments(), "state": self.state}
+        tensors: dict[str, Mapping[str, Tensor]] = {"weights": self.parameters, "optimizer": self._moments()}
+        if self.state:
+            tensors["state"] = self.state
         scaler = self._accelerator.scaler
         state = {
             **self.plan.place(self.step),
@@ -170,7 +169,7 @@ class Loop:
             "window": self._window,
             "scaler": None if scaler is None else scaler.state_dict(),
         }
-        checkpoint.write(self.out / name, {key: value for key, value in tensors.items() if value}, state, self.fingerprint)
+        checkpoint.write(self.out / name, tensors, state, self.fingerprint)
         self._saved = self.step
         checkpoint.prune(self.out, self.plan.keep)
         self.write_record()
@@ -179,21 +178,28 @@ class Loop:
         """Rewrite the record: {"steps": rows, "evaluations": rows, **conclusion}."""
         write_json(self.out / self.record, {"steps": self.rows, "evaluations": self.evaluations, **conclusion})
 
-    def _advance(self, loss: Loss) -> None:
-        """One optimizer step. `_updating` is set while weights and step number do not belong together."""
+    def _advance(self, loss: Loss, after: Callable[[], None] | None) -> None:
+        """One optimizer step. `_updating` is set while weights, step number and curves do not belong together."""
         started = time.perf_counter()
         rate = self.plan.rate(self.step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad()
-        value = sum(self._backward(loss, self.step * self.plan.accumulation + part) for part in range(self.plan.accumulation))
-        value /= self.plan.accumulation
+        parts = range(self.step * self.plan.accumulation, (self.step + 1) * self.plan.accumulation)
+        value = sum(self._backward(loss, index) for index in parts) / len(parts)
         norm = float(self._accelerator.clip_grad_norm_(self.parameters.values(), self.plan.clip))
         self._check(value, norm, rate)
         self._updating = True
         self._optimizer.step()
+        if after is not None:
+            after()
         self.step += 1
-        self._tell(value, norm, rate, time.perf_counter() - started)
+        row = self._record(value, norm, rate)
+        self._updating = False
+        if row is not None:
+            self.log.metrics(row, self.step)
+        self.log.progress(self.step, self.plan.steps, loss=value, lr=rate)
+        self._watch(time.perf_counter() - started)
 
     def _backward(self, loss: Loss, index: int) -> float:
         seed = seed_of(self.plan.seed, index)
@@ -210,28 +216,28 @@ class Loop:
             return
         kept = f" The checkpoint of step {self._saved} is kept." if self._saved >= 0 else ""
         raise ModelError(
-            f"training diverged at step {self.step + 1} of {self.plan.steps}: loss {value:.4g}, gradient norm {norm:.4g}, "
-            f"learning rate {rate:.3g}.{kept}",
+            f"training diverged at step {self.step + 1} of {self.plan.steps}: loss {value:.4g}, "
+            f"gradient norm {norm:.4g}, learning rate {rate:.3g}.{kept}",
             hint=f"Lower learning_rate (to {self.plan.learning_rate / 5:.2g}, say), or raise warmup_share.",
         )
 
-    def _tell(self, value: float, norm: float, rate: float, seconds: float) -> None:
+    def _record(self, value: float, norm: float, rate: float) -> dict[str, float] | None:
+        """Add to the curves; the row, where one is complete (in long runs every few steps, with the mean loss)."""
         self._window.append(value)
-        every = max(self.plan.steps // ROWS, 1)
-        if self.step % every == 0 or self.plan.is_checkpoint(self.step):
-            row = {"loss": sum(self._window) / len(self._window), "lr": rate, "grad_norm": norm}
-            self.rows.append({**self.plan.place(self.step), **row})
-            self.log.metrics(row, self.step)
-            self._window = []
-        self.log.progress(self.step, self.plan.steps, loss=value, lr=rate)
-        self._watch(seconds)
+        if self.step % max(self.plan.steps // ROWS, 1) and not self.plan.is_checkpoint(self.step):
+            return None
+        row = {"loss": sum(self._window) / len(self._window), "lr": rate, "grad_norm": norm}
+        self.rows.append({**self.plan.place(self.step), **row})
+        self._window = []
+        return row
 
     def _watch(self, seconds: float) -> None:
         """Warn of a step five times slower than the median: drivers may move GPU memory to the host without a word."""
         usual = median(self._durations) if len(self._durations) >= 10 else math.inf
         if seconds > max(5 * usual, 0.5) and self.step >= self._quiet_until:
             self._quiet_until = self.step + 100
-            cause = "GPU memory spills to the host (lower batch_size)" if torch.cuda.is_available() else "memory is swapped"
+            on_gpu = self._accelerator.device.type == "cuda"
+            cause = "GPU memory spills to the host (lower batch_size)" if on_gpu else "memory is swapped"
             self.log.warn(
                 f"step {self.step} took {seconds:.1f} s, {seconds / usual:.0f} times the median of {usual:.2f} s: "
                 f"the machine is busy, or {cause}."
@@ -278,11 +284,14 @@ class Loop:
         """Tell the log the curves so far: it may belong to a new run."""
         self.log.message(f"resumes after step {self.step} of {self.plan.steps}")
         for row in (*self.rows, *self.evaluations):
-            self.log.metrics({key: value for key, value in row.items() if key not in ("step", "epoch")}, int(row["step"]))
+            values = {key: value for key, value in row.items() if key not in ("step", "epoch")}
+            self.log.metrics(values, int(row["step"]))
 
     def _moments(self) -> dict[str, Tensor]:
-        states = self._optimizer.state
-        return {f"{name}.{key}": value for name, parameter in self.parameters.items() for key, value in states[parameter].items()}
+        moments: dict[str, Tensor] = {}
+        for name, parameter in self.parameters.items():
+            moments |= {f"{name}.{key}": value for key, value in self._optimizer.state[parameter].items()}
+        return moments
 
 
 def _accelerate(plan: Plan, model: nn.Module, parameters: list[nn.Parameter]) -> tuple[Any, Any]:
@@ -303,7 +312,7 @@ def _accelerate(plan: Plan, model: nn.Module, parameters: list[nn.Parameter]) ->
 def _fill(targets: Mapping[str, Tensor], sources: Mapping[str, Tensor]) -> None:
     if targets.keys() != sources.keys():
         odd = sorted(targets.keys() ^ sources.keys())
-        raise ModelError(f"a checkpoint does not fit the model: {len(odd)} tensors differ, {odd[0]!r} first.", hint="Delete the checkpoint.")
+        raise ModelError(f"a checkpoint does not fit the model: {odd[0]!r} and others.", hint="Delete the checkpoint.")
     for name, target in targets.items():
         target.copy_(sources[name])
 

@@ -1,0 +1,143 @@
+"""The distill stage: teacher paths, the loop, and `lcm_distilled_model/`."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Generator, Tensor
+
+from components.artifact import digest_of, open_sealed, replacing, write_json
+from components.contracts import RunLog
+from components.distillation.lcm import LCMDistiller
+from components.distillation.paths import Guide, Paths, walk_paths
+from components.distillation.students import Student, facts, make_student
+from components.errors import ArtifactError
+from components.families.bundle import Bundle
+from components.generation.latent import load_variant, pictures
+from components.generation.model import LCM, LORA
+from components.promptset import load, with_trigger
+from components.recipe import DistillConfig
+from components.training.curves import draw_curves
+from components.training.data import BatchOrder, CachedDataset
+from components.training.loop import Loop, Plan
+
+TEACHER_STEPS = 20
+
+
+def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: RunLog) -> None:
+    """Distil base and character LoRA into a few-step model; leave checkpoints, log, curves, samples and `lcm_distilled_model/`.
+
+    Raises:
+        DataError: the dataset cache or the prompts cannot be read.
+        ModelError: base or LoRA cannot be loaded, or training diverged.
+    """
+    data = CachedDataset.open(inputs["dataset"], "train")
+    parents = {name: _digest(inputs[name]) for name in ("dataset", "train")}
+    fingerprint = hashlib.sha256("-".join([config.digest(), *parents.values()]).encode()).hexdigest()
+    bundle = load_variant(config.model, lora=inputs["train"] / LORA)
+    prompts = _prompts(config, inputs, data)
+    rows = [_samples(bundle, config, prompts)]
+    student = make_student(bundle, config, log)
+    distiller = LCMDistiller(student, bundle.schedule, data.condition("").to(bundle.device), config)
+    paths = _paths(distiller, bundle, prompts, out / f".paths-{fingerprint[:16]}", log) if config.path_share else None
+    loop = Loop(
+        _plan(config), student.module, student.parameters(), out, log,
+        fingerprint=fingerprint, state=student.state(), record="distill_log.json",
+    )  # fmt: skip
+    loop.run(Losses(distiller, data, paths, bundle.device), after=student.after_step)
+    loop.write_record()
+    draw_curves(loop.rows, loop.evaluations, out / "curves.png")
+    _save(student, config, parents, out / LCM)
+    _save_grid([*rows, _samples(student.drawing(), config, prompts)], out / "samples.png")
+    for name in ("samples.png", "curves.png", loop.record):
+        log.file(out / name)
+
+
+class Losses:
+    """The loss of micro-batch `index`: on points of teacher paths, or on cached latents, by the recipe's share."""
+
+    def __init__(self, distiller: LCMDistiller, data: CachedDataset, paths: Paths | None, device: torch.device) -> None:
+        self.distiller, self.data, self.paths, self.device = distiller, data, paths, device
+        self.config = distiller.config
+        self.order = BatchOrder(data, self.config.batch_size, self.config.seed)
+
+    def __call__(self, index: int, generator: Generator) -> Tensor:
+        if self.paths is not None and float(torch.rand((), generator=generator)) < self.config.path_share:
+            xt, t, end, condition, scale = (
+                value.to(self.device) for value in self.paths.draw(self.config.batch_size, self.config.first_share, generator)
+            )
+            return self.distiller.on_paths(xt, t, end, condition, scale)
+        latents, condition = self.data.draw(self.order[index], generator, empty_share=self.config.empty_prompt_share)
+        return self.distiller.on_latents(latents.to(self.device), condition.to(self.device), generator)
+
+
+def _plan(config: DistillConfig) -> Plan:
+    return Plan(
+        steps=config.steps,
+        checkpoint_every=config.checkpoint_every,
+        learning_rate=config.learning_rate,
+        keep=config.keep_checkpoints,
+        warmup_share=config.warmup_share,
+        weight_decay=config.weight_decay,
+        clip=config.clip,
+        seed=config.seed,
+    )
+
+
+def _prompts(config: DistillConfig, inputs: Mapping[str, Path], data: CachedDataset) -> list[str]:
+    """What the teacher draws: the select set where there is one, else the dataset's captions."""
+    if "prompts" in inputs:
+        return [with_trigger(item.prompt, config.trigger) for item in load(inputs["prompts"], "select")]
+    return [variants[0] for variants in data.captions]
+
+
+def _paths(distiller: LCMDistiller, bundle: Bundle, prompts: Sequence[str], folder: Path, log: RunLog) -> Paths:
+    config = distiller.config
+    guide = Guide(distiller.student, bundle.schedule, distiller.empty, config.path_steps)
+    asked = [prompts[number % len(prompts)] for number in range(config.paths)]
+    side = config.model.resolution // bundle.scale
+    return walk_paths(guide, bundle.encode_prompts(asked), (bundle.latent_channels, side, side), config, folder, log)
+
+
+def _samples(bundle: Bundle, config: DistillConfig, prompts: Sequence[str]) -> list[Image.Image]:
+    """A row of the sample grid: the teacher in twenty steps, or the student in as many as it is served with."""
+    student = bool(bundle.lcm)
+    return pictures(
+        bundle,
+        prompts[: config.samples],
+        range(len(prompts[: config.samples])),
+        steps=config.served_steps if student else TEACHER_STEPS,
+        guidance=None if student else sum(config.guidance) / 2,
+        kind="lcm" if student else "ddim",
+        batch_size=config.batch_size,
+        size=(config.model.resolution,) * 2,
+    )
+
+
+def _save_grid(rows: Sequence[Sequence[Image.Image]], path: Path) -> None:
+    """Above the teacher, below the student, equal seeds."""
+    if not rows[0]:
+        return
+    width, height = rows[0][0].size
+    grid = Image.new("RGB", (width * len(rows[0]), height * len(rows)), "white")
+    for row, images in enumerate(rows):
+        for column, image in enumerate(images):
+            grid.paste(image, (column * width, row * height))
+    with replacing(path) as temporary:
+        grid.save(temporary, "PNG")
+
+
+def _save(student: Student, config: DistillConfig, parents: Mapping[str, str], folder: Path) -> None:
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        student.save(temporary)
+        write_json(temporary / "metadata.json", {**facts(config), "base": config.model.base, "trigger": config.trigger, "parents": dict(parents)})
+
+
+def _digest(folder: Path) -> str:
+    try:
+        return open_sealed(folder).digest
+    except ArtifactError:
+        return digest_of(folder)

@@ -1,0 +1,258 @@
+"""The embedded base model: a Stable Diffusion of 13 M parameters at 128x128, trained from scratch on captioned renders.
+
+Shape, chosen by arithmetic on two cores (train step of batch 32, forward a sample at batch 16, FACTS has more):
+
+    (96, 192, 192), 16x16x16 latents (f8), attention everywhere     15.7 M   1.28 s   13.6 ms
+    (32, 96, 192), 32x32x4 (f4), attention from 16x16 down           9.2 M   1.48 s   15.2 ms
+    (32, 64, 128, 192), 32x32x4, attention from 16x16 down          11.1 M   0.89 s   11.0 ms
+    (48, 80, 144, 192), 32x32x4, attention from 16x16 down          12.5 M   0.94 GMAC where the line above has 0.66
+
+At 32x32 attention costs more than all convolutions, and it has nothing to do there: the words act at 16x16, 8x8 and 4x4. Mind that
+`attention_head_dim` of `UNet2DConditionModel` is the *number* of heads: 32 of them, 3 wide, made the same network 1.7 times slower.
+
+v-prediction with zero terminal SNR (arXiv 2305.08891), trailing timesteps; the loss is weighted by (min(SNR, 5) + 1) / (SNR + 1), which is
+min-SNR (arXiv 2303.09556) where there is signal and 1 where there is only noise: plain min-SNR would leave the first sampling step
+untrained, and that step decides what the picture shows.
+"""
+
+import copy
+import json
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from components.embedded.captions import caption
+from components.embedded.fitting import Budget, Fit
+from components.embedded.renders import Portrait
+
+CHANNELS = (48, 80, 144, 192)
+HEADS = 4
+TEXT_WIDTH = 160
+TEXT_LAYERS = 2
+TOKENS = 77
+EMPTY_SHARE = 0.1
+UNNAMED_STYLE_SHARE = 0.1
+MIN_SNR = 5.0
+_SHARD = "14MB"
+
+
+def make_unet(latent_channels: int = 4, channels: Sequence[int] = CHANNELS, size: int = 32, groups: int = 16) -> UNet2DConditionModel:
+    """An untrained UNet that attends everywhere but at its highest resolution."""
+    deeper = len(channels) - 1
+    return UNet2DConditionModel(
+        sample_size=size,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=tuple(channels),
+        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * deeper,
+        up_block_types=("CrossAttnUpBlock2D",) * deeper + ("UpBlock2D",),
+        layers_per_block=1,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=HEADS,
+        norm_num_groups=groups,
+    )
+
+
+def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """An untrained CLIP text encoder for `tokenizer`, trained together with the UNet."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=4 * TEXT_WIDTH,
+            projection_dim=TEXT_WIDTH,
+            num_hidden_layers=TEXT_LAYERS,
+            num_attention_heads=HEADS,
+            max_position_embeddings=TOKENS,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def make_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule, rescaled to end in pure noise."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=0,
+    )
+
+
+def make_tokenizer(texts: Iterable[str], words: int = 1000) -> CLIPTokenizer:
+    """CLIP's byte-level BPE learnt on `texts`. All 256 bytes are in it, alone and ending a word: any text has tokens."""
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>", continuing_subword_prefix=""))
+    learner.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    learner.pre_tokenizer = CLIPTokenizer()._tokenizer.pre_tokenizer
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    learner.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=words + 512,
+            min_frequency=20,
+            initial_alphabet=alphabet,
+            end_of_word_suffix="</w>",
+            show_progress=False,
+        ),
+    )
+    merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
+    pieces = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(pair) for pair in merges)]
+    vocabulary = {piece: index for index, piece in enumerate([*dict.fromkeys(pieces), "<|startoftext|>", "<|endoftext|>"])}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=TOKENS)
+
+
+def tokens(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    """Token ids int64 [N, 77], padded and cut as the pipelines do it."""
+    ids: Tensor = tokenizer(list(texts), padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt").input_ids
+    return ids
+
+
+def sample_captions(portraits: Sequence[Portrait], rng: random.Random) -> list[str]:
+    """A fresh caption of each portrait; some are empty (guidance needs them), some leave the style unsaid."""
+
+    def one(portrait: Portrait) -> str:
+        if rng.random() < EMPTY_SHARE:
+            return ""
+        return caption(portrait, rng, style_word=None if rng.random() < UNNAMED_STYLE_SHARE else portrait.style)
+
+    return [one(portrait) for portrait in portraits]
+
+
+def signal_to_noise(alphas_cumprod: Tensor, timesteps: Tensor) -> Tensor:
+    """alpha^2 / sigma^2 at each timestep; 0 at the last."""
+    share = alphas_cumprod.to(timesteps.device)[timesteps]
+    return share / (1.0 - share)
+
+
+def loss_weight(snr: Tensor, gamma: float = MIN_SNR) -> Tensor:
+    """Weight of the squared error of v: 1 up to SNR = gamma, then falling like 1 / SNR."""
+    return (snr.clamp(max=gamma) + 1.0) / (snr + 1.0)
+
+
+def spread_timesteps(count: int, steps: int, generator: torch.Generator) -> Tensor:
+    """One timestep from each of `count` equal parts of [0, steps): less noise in the gradient than independent draws."""
+    return ((torch.arange(count) + torch.rand(count, generator=generator)) / count * steps).long().clamp(max=steps - 1)
+
+
+def diffusion_loss(
+    unet: UNet2DConditionModel, scheduler: DDIMScheduler, latents: Tensor, context: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Weighted mean squared error of v = alpha eps - sigma x0; latents [N, C, h, w], context [N, 77, width]."""
+    timesteps = spread_timesteps(len(latents), scheduler.config.num_train_timesteps, generator).to(latents.device)
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    noisy = scheduler.add_noise(latents, noise, timesteps).contiguous(memory_format=torch.channels_last)
+    predicted = unet(noisy, timesteps, encoder_hidden_states=context).sample
+    error = (predicted.float() - scheduler.get_velocity(latents, noise, timesteps)).square().mean((1, 2, 3))
+    return (error * loss_weight(signal_to_noise(scheduler.alphas_cumprod, timesteps))).mean()
+
+
+class Networks(nn.Module):
+    """The two networks that are trained together."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
+        super().__init__()
+        self.unet, self.text_encoder = unet, text_encoder
+
+
+def train_base(
+    latents: Tensor,
+    portraits: Sequence[Portrait],
+    autoencoder: AutoencoderTiny,
+    folder: Path,
+    budget: Budget,
+    *,
+    device: str = "cpu",
+    batch: int = 32,
+    learning_rate: float = 1e-3,
+    start: Path | None = None,
+    make: Callable[[], UNet2DConditionModel] = make_unet,
+    out: Path | None = None,
+    export_every: float = 600.0,
+    report: Callable[[str], None] = print,
+    report_every: int = 50,
+) -> Path:
+    """Train on cached `latents` [N, C, h, w] with fresh captions each step; resumes from `folder`.
+
+    Args:
+        start: a diffusers folder to go on from (warm start).
+        out: where to export the averaged weights, every `export_every` seconds of training and at the end (default `folder/model`).
+
+    Returns: the exported diffusers folder.
+    """
+    torch.manual_seed(0)
+    out = out or folder / "model"
+    tokenizer, networks = _start(portraits, start, make)
+    networks.to(device=device, memory_format=torch.channels_last).train()
+    scheduler = make_scheduler()
+    optimizer = torch.optim.AdamW(networks.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    fit = Fit(networks, [optimizer], budget, folder)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(latents), (batch,), generator=generator)
+        texts = sample_captions([portraits[i] for i in chosen.tolist()], random.Random(int(generator.initial_seed())))
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            context = networks.text_encoder(tokens(tokenizer, texts).to(device)).last_hidden_state
+            return diffusion_loss(networks.unet, scheduler, latents[chosen].to(device), context, generator)
+
+    exported = fit.seconds
+    for step in fit.steps(loss):
+        if step % report_every == 0:
+            report(f"base: {fit.line()}")
+        if fit.seconds - exported > export_every:
+            exported = fit.seconds
+            export(out, fit.average.weights, networks, autoencoder, tokenizer)
+    return export(out, fit.average.weights, networks, autoencoder, tokenizer)
+
+
+def _start(portraits: Sequence[Portrait], start: Path | None, make: Callable[[], UNet2DConditionModel]) -> tuple[CLIPTokenizer, Networks]:
+    if start is not None:
+        tokenizer = CLIPTokenizer.from_pretrained(start / "tokenizer")
+        unet = UNet2DConditionModel.from_pretrained(start / "unet")
+        text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder")
+        return tokenizer, Networks(unet.float(), text_encoder.float())
+    rng = random.Random(0)
+    tokenizer = make_tokenizer(text for _ in range(3) for text in sample_captions(portraits, rng))
+    return tokenizer, Networks(make(), make_text_encoder(tokenizer))
+
+
+def export(out: Path, weights: dict[str, Tensor], networks: Networks, autoencoder: AutoencoderTiny, tokenizer: CLIPTokenizer) -> Path:
+    """Write a folder that `StableDiffusionPipeline.from_pretrained` loads: fp16, no file above 14 MB, swapped in whole."""
+    averaged = copy.deepcopy(networks).cpu()
+    averaged.load_state_dict(weights)
+    pipeline = StableDiffusionPipeline(
+        vae=copy.deepcopy(autoencoder).cpu().half(),
+        text_encoder=averaged.text_encoder.half(),
+        tokenizer=tokenizer,
+        unet=averaged.unet.half(),
+        scheduler=make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    pipeline.save_pretrained(fresh, safe_serialization=True, max_shard_size=_SHARD)
+    fresh.chmod(0o755)
+    if out.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
+        out.rename(old / "model")
+        fresh.rename(out)
+        shutil.rmtree(old)
+    else:
+        fresh.rename(out)
+    return out

@@ -1,0 +1,206 @@
+"""The `kyara` command. Heavy imports stand inside the commands, so that `kyara --help` answers in a fraction of a second."""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from components.errors import KyaraError, ModelError, RequestError
+from components.settings import quiet_environment, settings
+
+DEMO = "manga-tiny"
+
+app = typer.Typer(
+    name="kyara",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A model factory for anime characters: from a folder of pictures to a fast, measured, served model.",
+)
+Recipe = Annotated[str, typer.Argument(help="A YAML file, or the name of one in flows/recipes.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A value that wins over the recipe's: train.rank=4.")
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit: 0 done, 1 refused (one sentence on stderr), 2 wrong usage, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    quiet_environment()
+    # Warnings reach the terminal through the bars; without a handler of its own Python would print them twice.
+    logging.getLogger("kyara").addHandler(logging.NullHandler())
+    try:
+        app([each for each in given if each != "--debug"], prog_name="kyara", standalone_mode=True)
+    except KyaraError as error:
+        if debug:
+            raise
+        _refuse(error)
+    except KeyboardInterrupt:
+        _say("kyara: interrupted; run it again to resume.")
+        sys.exit(130)
+
+
+def _refuse(error: KyaraError) -> None:
+    _say(f"kyara: {error.message}")
+    if error.hint:
+        _say(error.hint.strip())
+    sys.exit(1)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """`--debug` is taken out before, so that it may stand anywhere; here it is only documented."""
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option(help="Folder of the report and the picture.")] = Path("out")) -> None:
+    """Run the whole pipeline on the demo's recipe, then ask the packaged model for a picture over HTTP."""
+    from flows.demo import run
+
+    run(DEMO, out)
+
+
+@app.command()
+def produce(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    queue: Annotated[bool, typer.Option("--queue", help="Hand it to the worker (`kyara worker`).")] = False,
+) -> None:
+    """Run a recipe from its pictures to a packaged champion. Ctrl-C stops it; the next run resumes."""
+    from flows.stage import parse_overrides
+
+    values = parse_overrides(overrides or [])
+    if queue:
+        from flows.deployments import enqueue
+
+        typer.echo(enqueue(recipe, values))
+        return
+    from flows.foreground import produce_here
+
+    typer.echo(json.dumps(produce_here(recipe, values), indent=2))
+
+
+@app.command()
+def stage(recipe: Recipe, name: Annotated[str, typer.Argument(metavar="STAGE")], overrides: Overrides = None) -> None:
+    """Run one stage without tracking (this is what `dvc repro` calls)."""
+    from flows.stage import parse_overrides, run
+
+    run(recipe, name, parse_overrides(overrides or []))
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(show_default=False)],
+    seed: Annotated[int | None, typer.Option(min=0, help="Equal seeds give equal pictures.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Default: as many as the model was distilled for.")] = None,
+    out: Annotated[Path, typer.Option(help="PNG file.")] = Path("out/picture.png"),
+    model: Annotated[Path | None, typer.Option(help="A promoted model's folder; default: the latest champion.")] = None,
+) -> None:
+    """Draw a picture with the champion."""
+    from components.artifact import replacing
+    from components.generation.request import GenerateRequest
+
+    request = GenerateRequest(prompt=prompt, seed=seed, steps=steps)
+    folder = model or _latest_champion()
+    from components.generation.image import ImageGenerator
+
+    done = ImageGenerator.load(folder).draw(request)
+    with replacing(out) as temporary:
+        temporary.write_bytes(done.png)
+    typer.echo(f"{out}  (seed {done.metadata['seed']}, {done.seconds:.2f} s)")
+
+
+@app.command()
+def serve(
+    tag: Annotated[str | None, typer.Argument(help="A Bento; default: the champion's.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Default: KYARA_SERVE_PORT, 3000.")] = None,
+) -> None:
+    """Serve the champion over HTTP on loopback until Ctrl-C."""
+    from flows.server import serve as serve_here
+
+    raise typer.Exit(serve_here(tag, port))
+
+
+@app.command()
+def ui() -> None:
+    """Serve the Prefect and MLflow pages on loopback until Ctrl-C."""
+    from flows.ui import pages
+
+    for address in pages():
+        typer.echo(address)
+
+
+@app.command()
+def worker() -> None:
+    """Work on queued and scheduled runs until Ctrl-C; needs the server of `kyara ui`."""
+    from flows.deployments import work
+
+    raise typer.Exit(work())
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="quality")],
+    out: Annotated[Path, typer.Option(help="JSON file of the figures; pictures go beside it.", show_default=False)],
+    recipe: Annotated[str, typer.Option(help="Whose sealed outputs are measured.")] = DEMO,
+    modes: Annotated[str, typer.Option(help="current, or both: train the other distill mode too and compare.")] = "current",
+    overrides: Overrides = None,
+) -> None:
+    """Measure what the stages made more thoroughly than the pipeline does."""
+    from importlib import import_module
+
+    from flows.stage import parse_overrides
+
+    known = sorted(file.stem for file in (Path(__file__).parent / "bench").glob("[!_]*.py"))
+    if name not in known:
+        raise RequestError(f"bench {name!r} is unknown.", hint=f"Known: {', '.join(known)}.")
+    figures: dict[str, Any] = import_module(f"flows.bench.{name}").run(
+        recipe, out, modes=modes, overrides=parse_overrides(overrides or [])
+    )
+    typer.echo(json.dumps(figures, indent=2))
+
+
+@app.command()
+def rollback(
+    recipe: Annotated[str, typer.Argument(help="A registered model, which has its recipe's name.")] = DEMO,
+    to: Annotated[str | None, typer.Option(help="Version; default: the accepted one before the champion.")] = None,
+) -> None:
+    """Make the previous champion the champion again."""
+    from flows.promote import rollback as roll_back
+
+    promotion = roll_back(recipe, to)
+    typer.echo(f"version {promotion.version} is the champion of {recipe}; a service that watches the folder takes it up.")
+    typer.echo(f"`kyara serve` needs its Bento: {promotion.folder}")
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """What this machine has, what is missing, and what to do about it."""
+    from flows.doctor import examine, show
+
+    findings = examine()
+    show(findings, as_json=as_json)
+    if any(finding.state == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _latest_champion() -> Path:
+    """The champion that was promoted last, of any recipe."""
+    from components.artifact import POINTER, pointed
+
+    pointers = sorted(settings().models_dir.glob(f"*/*/{POINTER}"), key=lambda file: file.stat().st_mtime_ns)
+    if not pointers:
+        raise ModelError(f"no model was promoted in {str(settings().models_dir)!r}.", hint="Make one: `kyara demo`.")
+    return pointed(pointers[-1].parent)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""`kyara demo`: the pipeline on the demo's recipe, one picture over HTTP, and a page that says what happened."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from components.artifact import replacing
+from components.promptset import PromptItem
+from components.recipe import ImageRecipe
+from components.runner import stage_folder, stage_names
+from components.settings import settings
+from flows.foreground import produce_here
+from flows.stage import open_recipe
+
+REPORT_SET = "report"
+
+
+def run(recipe_name: str, out: Path) -> dict[str, Any]:
+    """Produce, serve once, report; returns what report.json holds. Raises KyaraError."""
+    from flows import report as page
+    from flows.server import smoke
+
+    console = Console(stderr=True)
+    recipe = open_recipe(recipe_name)
+    out = settings().base_dir / out
+    result = produce_here(recipe_name)
+    console.print(f"[bold]serve[/bold] {result['bento.tag']} on loopback, for one picture", highlight=False)
+    started = time.perf_counter()
+    answer = smoke(result["bento.tag"], {"prompt": first_prompt(recipe), "seed": recipe.seed})
+    with replacing(out / "demo.png") as temporary:
+        temporary.write_bytes(answer.png)
+    result["seconds.smoke"] = round(time.perf_counter() - started, 3)
+    folders = {stage: stage_folder(recipe, stage) for stage in stage_names(recipe)}
+    report = {**dataset_figures(folders["dataset"]), **stage_figures(folders["evaluate"]), **result}
+    written = page.write(report, folders, out)
+    _say_what_next(console, report, written, out)
+    return report
+
+
+def first_prompt(recipe: ImageRecipe) -> str:
+    """The first prompt of the report set; without a set the trigger alone."""
+    from components import promptset
+
+    if recipe.evaluate.prompts is None:
+        return recipe.trigger
+    items: tuple[PromptItem, ...] = promptset.load(settings().resolve(recipe.evaluate.prompts), REPORT_SET, 1)
+    return items[0].prompt
+
+
+def dataset_figures(folder: Path) -> dict[str, Any]:
+    """dataset.files, dataset.kept and dataset.dropped of a dataset stage's output."""
+    summary: Mapping[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return {f"dataset.{key}": summary[key] for key in ("files", "kept", "dropped")}
+
+
+def stage_figures(folder: Path) -> dict[str, Any]:
+    """Everything that the evaluate stage measured."""
+    found: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _say_what_next(console: Console, report: Mapping[str, Any], page: Path, out: Path) -> None:
+    seconds = report["seconds.pipeline"]
+    console.print(f"\nThe pipeline took {seconds // 60:.0f} min {seconds % 60:.0f} s. Look at:", highlight=False)
+    for file in (page, out / "demo.png", out / "report.json"):
+        console.print(f"  {file}", highlight=False, soft_wrap=True)
+    console.print("\nWhat to type next:")
+    for command, meaning in (
+        ('kyara generate "smiling, blue hair, glasses"', "a picture of your own"),
+        ("kyara serve", f"the model over HTTP, http://127.0.0.1:{settings().serve_port}"),
+        ("kyara ui", "every run, curve and picture in Prefect and MLflow"),
+    ):
+        console.print(f"  [bold]{command}[/bold]  [dim]# {meaning}[/dim]", highlight=False)

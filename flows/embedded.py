@@ -1,0 +1,209 @@
+"""Makes the embedded world from scratch: renders -> autoencoder -> latents -> base model, judge -> reference features.
+
+python -m flows.embedded                    everything that is not there yet, in order; a killed run goes on
+python -m flows.embedded --warm-start       go on from the weights in data/ instead of from noise
+python -m flows.embedded --report           how well the base follows the *select* prompts, and a grid to look at
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.errors import KyaraError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+STEPS = ("renders", "autoencoder", "judge", "base", "reference")
+MINUTES: Mapping[str, Mapping[str, float]] = {
+    "cpu": {"autoencoder": 30.0, "judge": 15.0, "base": 120.0},
+    "cuda": {"autoencoder": 8.0, "judge": 4.0, "base": 30.0},
+}
+"""Training budgets; two cores and one GPU."""
+
+RENDERS = {"train": (10_000, 0, False), "lorelei": (2_500, 1, False), "heldout": (1_500, 2, True)}
+"""Set -> pictures, seed, whether it shows the held-out combinations."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Where things are: `work` holds renders and checkpoints, `data` what is versioned."""
+
+    work: Path
+    data: Path
+    device: str
+    minutes: Mapping[str, float]
+    warm_start: bool
+
+    def renders(self, name: str) -> Path:
+        return self.work / f"{name}.npz"
+
+
+def make_renders(world: World) -> None:
+    """Training pictures of the base styles, of the demo's style (for the judge alone), and held-out ones of all."""
+    from components.embedded import renders
+    from components.vocabulary import BASE_STYLES, DEMO_STYLE, STYLES
+
+    styles = {"train": BASE_STYLES, "lorelei": (DEMO_STYLE,), "heldout": STYLES}
+    for name, (count, seed, held_out) in RENDERS.items():
+        if not world.renders(name).exists():
+            renders.build(world.renders(name), count, seed, styles[name], held_out, workers=2)
+
+
+def make_autoencoder(world: World) -> None:
+    """Trained on the base styles alone."""
+    from components.embedded.autoencoder import psnr, train_autoencoder
+    from components.embedded.fitting import Budget
+    from components.embedded.renders import load
+
+    images, _ = load(world.renders("train"))
+    unseen, portraits = load(world.renders("heldout"))
+    start = world.data / "base" / "vae" if world.warm_start else None
+    model = train_autoencoder(
+        as_planes(images),
+        world.work / "autoencoder",
+        Budget(minutes=world.minutes["autoencoder"]),
+        validation=as_planes(unseen),
+        device=world.device,
+        start=start,
+        report=say,
+    )
+    model.save_pretrained(world.work / "autoencoder" / "model")
+    for style in sorted({portrait.style for portrait in portraits}):
+        chosen = [index for index, portrait in enumerate(portraits) if portrait.style == style]
+        say(f"autoencoder: {style}: PSNR {psnr(model, as_planes(unseen[chosen])):.2f} dB on held-out renders")
+
+
+def make_judge(world: World) -> None:
+    """Trained on renders of all styles, damaged; measured on held-out ones, as they are and through the autoencoder."""
+    import numpy as np
+    import torch
+    from diffusers import AutoencoderTiny
+
+    from components.embedded.autoencoder import reconstruct_all
+    from components.embedded.fitting import Budget
+    from components.embedded.judge import accuracy, save_judge, train_judge
+    from components.embedded.renders import load
+
+    sets = [load(world.renders(name)) for name in ("train", "lorelei")]
+    images = as_planes(np.concatenate([pictures for pictures, _ in sets]))
+    portraits = [portrait for _, some in sets for portrait in some]
+    autoencoder = AutoencoderTiny.from_pretrained(world.work / "autoencoder" / "model").to(world.device)
+    budget = Budget(minutes=world.minutes["judge"])
+    network = train_judge(images, portraits, world.work / "judge", budget, autoencoder=autoencoder, device=world.device, report=say)
+    pictures, unseen = load(world.renders("heldout"))
+    planes = as_planes(pictures)
+    measured = accuracy(network, planes, unseen)
+    save_judge(network, world.data / "judge", measured)
+    through = accuracy(network, reconstruct_all(autoencoder, planes), unseen)
+    for head, value in measured.items():
+        say(f"judge: {head}: {value:.3f} on held-out renders, {through[head]:.3f} through the autoencoder")
+    means = [torch.tensor(list(values.values())).mean().item() for values in (measured, through)]
+    say(f"judge: mean {means[0]:.4f}, {means[1]:.4f} through the autoencoder")
+
+
+def make_base(world: World) -> None:
+    """Latents once, then the UNet and the text encoder together."""
+    from diffusers import AutoencoderTiny
+
+    from components.embedded.autoencoder import encode
+    from components.embedded.base import train_base
+    from components.embedded.fitting import Budget
+    from components.embedded.renders import load
+
+    images, portraits = load(world.renders("train"))
+    autoencoder = AutoencoderTiny.from_pretrained(world.work / "autoencoder" / "model").to(world.device)
+    latents = encode(autoencoder, as_planes(images))
+    start = world.data / "base" if world.warm_start else None
+    budget = Budget(minutes=world.minutes["base"])
+    out = world.data / "base"
+    train_base(latents, portraits, autoencoder, world.work / "base", budget, device=world.device, start=start, out=out, report=say)
+
+
+def make_reference(world: World) -> None:
+    """What the demo's style looks like to the judge."""
+    from components.embedded.judge import build_reference
+    from components.judge import Judge
+    from components.vocabulary import DEMO_STYLE
+
+    build_reference(Judge.load(world.data / "judge"), world.data / "reference", DEMO_STYLE)
+
+
+def report(world: World, count: int, guidance: Sequence[float]) -> None:
+    """Adherence on the *select* prompts by attribute, for each guidance scale, and a grid of the first prompts."""
+    from components import promptset
+    from components.embedded.exam import examine, grid
+    from components.judge import Judge
+
+    items = promptset.load(world.data / "prompts", "select", count)
+    judge = Judge.load(world.data / "judge")
+    for scale in guidance:
+        found = examine(world.data / "base", judge, items, guidance=scale, device=world.device)
+        say(f"base: guidance {scale:g}: " + json.dumps(found.summary()))
+        grid(found, world.work / f"grid_{scale:g}.png")
+
+
+def as_planes(images: "NDArray[np.uint8]") -> "Tensor":
+    """uint8 [N, H, W, 3] to a uint8 tensor [N, 3, H, W]."""
+    import torch
+
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def say(line: str) -> None:
+    """A line of progress, at once."""
+    print(line, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the steps that are asked for; 0 when all of them ended well."""
+    import torch
+
+    asked = _parser().parse_args(arguments)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    minutes = {step: value * asked.budget for step, value in MINUTES[device].items()}
+    world = World(asked.work, asked.data, device, minutes, asked.warm_start)
+    asked.work.mkdir(parents=True, exist_ok=True)
+    try:
+        if asked.report:
+            report(world, asked.count, asked.guidance)
+            return 0
+        for step in asked.steps:
+            say(f"{step}: on {device}")
+            MAKERS[step](world)
+    except KyaraError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m flows.embedded", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--work", type=Path, default=Path("artifacts/embedded"), help="renders and checkpoints")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="where base, judge and reference are written")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
+    parser.add_argument("--budget", type=float, default=1.0, help="factor on all training times")
+    parser.add_argument("--warm-start", action="store_true", help="go on from the weights in --data")
+    parser.add_argument("--report", action="store_true", help="measure and show the base, train nothing")
+    parser.add_argument("--count", type=int, default=32, help="prompts of the report, for each style")
+    parser.add_argument("--guidance", type=float, nargs="+", default=[4.0], help="guidance scales of the report")
+    return parser
+
+
+MAKERS: Mapping[str, Callable[[World], None]] = {
+    "renders": make_renders,
+    "autoencoder": make_autoencoder,
+    "judge": make_judge,
+    "base": make_base,
+    "reference": make_reference,
+}
+
+if __name__ == "__main__":
+    raise SystemExit(main())

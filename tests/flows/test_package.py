@@ -1,0 +1,149 @@
+"""A Bento holds the champion, the code that serves it, and nothing that trains; it runs from its own folder."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+import pytest
+
+from components.artifact import open_sealed, point
+from components.errors import ArtifactError, EnvironmentProblem, KyaraError, ModelError
+from components.generation.metadata import read_png
+from components.settings import REPOSITORY, settings
+from flows.package import (
+    REQUIREMENTS,
+    bento_folder,
+    bento_labels,
+    build,
+    champion_bento,
+    imported,
+    source_files,
+    tag_of,
+)
+from flows.server import Server, serve, smoke
+from tests.promoted import home, tiny_recipe, tiny_version
+
+RECIPE = tiny_recipe(engine="eager")
+LABELS = {"mlflow_run_id": "run-1", "mlflow_version": "1", "prefect_flow_run_id": None, "dvc_digest": "d41d.dir"}
+
+
+@pytest.fixture(scope="module")
+def champion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with home(tmp_path_factory.mktemp("package")):
+        folder = tiny_version(settings().models_dir, "1")
+        point(folder.parent, "1")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def tag(champion: Path) -> str:
+    return build(RECIPE, champion, LABELS)
+
+
+def test_only_what_serves_is_shipped() -> None:
+    files = {file.as_posix() for file in source_files()}
+    assert {
+        "serving/service.py",
+        "serving/line.py",
+        "components/generation/image.py",
+        "components/families/sdxl.py",
+    } <= files
+    rooms = (
+        "dataset",
+        "training",
+        "distillation",
+        "evaluation",
+        "embedded",
+        "runner",
+        "tracking",
+        "modalities",
+        "judge",
+    )
+    assert not [file for file in files if file.startswith(tuple(f"components/{room}" for room in rooms))]
+    assert not [file for file in files if file.startswith("flows/")]
+
+
+def test_the_requirements_are_what_the_shipped_code_imports() -> None:
+    tops = {name.partition(".")[0] for file in source_files() for name in imported(REPOSITORY / file)}
+    outside = tops - set(sys.stdlib_module_names) - {"components", "serving"}
+    owners = {packages_distributions()[top][0].lower().replace("_", "-") for top in outside}
+    of_bentoml = {name.split(">")[0].split("<")[0].split(";")[0].strip() for name in requires("bentoml") or ()}
+    assert owners - {name.replace("_", "-") for name in of_bentoml} <= set(REQUIREMENTS)
+    assert not {"mlflow", "prefect", "dvc", "datasketch"} & owners
+
+
+def test_the_bento_carries_model_labels_and_a_lean_image(champion: Path, tag: str) -> None:
+    assert tag.startswith("tiny:1-")
+    folder = bento_folder(tag)
+    labels = bento_labels(tag)
+    assert {"mlflow_run_id": "run-1", "mlflow_version": "1", "dvc_digest": "d41d.dir"}.items() <= labels.items()
+    assert (
+        labels["model_digest"]
+        == open_sealed(champion).digest
+        == open_sealed(folder / "src" / "model", verify=True).digest
+    )
+    assert "prefect_flow_run_id" not in labels
+    packages = (folder / "env" / "python" / "requirements.txt").read_text()
+    assert "torch==" in packages and "+cpu" not in packages
+    assert not any(name in packages for name in ("mlflow", "prefect", "dvc", "streamlit"))
+    assert json.loads((folder / "src" / "package.json").read_text())["config"]["engine"] == "eager"
+
+
+def test_the_service_in_the_bento_is_its_own_copy_and_light(tag: str) -> None:
+    source = bento_folder(tag) / "src"
+    script = "import json, sys, serving.service as s; print(json.dumps([s.__file__, sorted(sys.modules)]))"
+    result = subprocess.run([sys.executable, "-c", script], cwd=source, capture_output=True, text=True, check=True)
+    file, modules = json.loads(result.stdout)
+    assert Path(file) == source.resolve() / "serving" / "service.py"
+    assert not {"torch", "diffusers", "mlflow", "prefect", "prometheus_client"} & set(modules)
+
+
+def test_the_same_product_is_built_once(champion: Path, tag: str) -> None:
+    before = (bento_folder(tag) / "bento.yaml").stat().st_mtime_ns
+    assert build(RECIPE, champion, {**LABELS, "mlflow_run_id": "run-2"}) == tag
+    assert (bento_folder(tag) / "bento.yaml").stat().st_mtime_ns == before
+    assert tag_of(tiny_recipe(engine="eager", max_concurrency=3), champion) != tag
+    assert champion_bento() == tag
+
+
+def test_only_the_champion_is_packaged(champion: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not the champion"):
+        build(RECIPE, champion.parent / "2", LABELS)
+    with pytest.raises(ArtifactError, match="champion pointer"):
+        build(RECIPE, tmp_path / "1", LABELS)
+
+
+def test_a_champion_without_a_bento_is_told(tag: str) -> None:
+    folder = tiny_version(settings().models_dir, "2", seed=3)
+    point(folder.parent, "2")
+    try:
+        with pytest.raises(ModelError, match="has no Bento"):
+            champion_bento()
+    finally:
+        point(folder.parent, "1")
+
+
+def test_the_bento_answers(tag: str) -> None:
+    picture = smoke(tag, {"prompt": "red hair", "seed": 0})
+    assert read_png(picture.png)["seed"] == 0
+    assert picture.headers["x-kyara-model"] == "tiny:1"
+    assert picture.ready_seconds > picture.picture_seconds > 0
+
+
+def test_a_server_that_cannot_start_is_stopped_and_its_log_is_shown(tag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EnvironmentProblem, match=f"port {port} is in use"):
+            serve(tag, port)
+        with pytest.raises(KyaraError, match="ended with code"), Server(tag, port=port) as server:
+            server.wait_ready(60)
+        assert server.process.poll() is not None
+
+
+def test_an_unknown_bento_is_one_sentence(champion: Path) -> None:
+    with pytest.raises(KyaraError, match="'tiny:none' is not in"):
+        smoke("tiny:none", {"prompt": "a"})

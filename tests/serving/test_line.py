@@ -1,0 +1,134 @@
+"""The waiting line: bounded, in order, cancelled between steps, with a free event loop."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Generator
+
+import pytest
+from PIL import Image
+
+from components.contracts import Done, Preview
+from components.errors import KyaraError, RequestError
+from serving.errors import OverloadedError
+from serving.line import ClientGoneError, Line
+
+Events = Generator[Preview | Done, None, None]
+
+
+class Drawing:
+    """A generation of `steps` steps of 20 ms that notes who ran it and how it ended."""
+
+    def __init__(self, steps: int = 3, error: Exception | None = None) -> None:
+        self.steps, self.error = steps, error
+        self.done = 0
+        self.closed = False
+        self.threads: set[str] = set()
+
+    def __call__(self) -> Events:
+        try:
+            for step in range(self.steps):
+                self.threads.add(threading.current_thread().name)
+                time.sleep(0.02)
+                self.done = step + 1
+                yield Preview(self.done, self.steps)
+            if self.error is not None:
+                raise self.error
+            yield Done(Image.new("RGB", (1, 1)), b"png", {"seed": 0})
+        finally:
+            self.closed = True
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+def test_a_generation_runs_in_the_worker_thread_while_the_loop_stays_free() -> None:
+    async def scene() -> int:
+        line, drawing, ticks = Line(2), Drawing(10), 0
+        work = asyncio.create_task(line.run(drawing, never))
+        while not work.done():
+            await asyncio.sleep(0.005)
+            ticks += 1
+        assert work.result().png == b"png"
+        assert drawing.threads == {"kyara-engine_0"}
+        assert drawing.closed
+        assert line.depth == 0
+        line.close()
+        return ticks
+
+    assert asyncio.run(scene()) > 10
+
+
+def test_first_come_first_served_and_one_at_a_time() -> None:
+    async def scene() -> None:
+        line, order = Line(3), []
+
+        async def ask(name: int) -> None:
+            await line.run(Drawing(2), never)
+            order.append(name)
+
+        await asyncio.gather(*(ask(name) for name in range(3)))
+        assert order == [0, 1, 2]
+        line.close()
+
+    asyncio.run(scene())
+
+
+def test_a_full_line_refuses_at_once_and_says_when_to_come_back() -> None:
+    async def scene() -> None:
+        line = Line(2)
+        inside = [asyncio.create_task(line.run(Drawing(), never)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError) as refusal:
+            await line.run(Drawing(), never)
+        assert refusal.value.retry_after >= 1
+        await asyncio.gather(*inside)
+        await line.run(Drawing(), never)
+        line.close()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_client_that_leaves_stops_its_generation_and_frees_its_place(waiting: bool) -> None:
+    async def scene() -> None:
+        line, first, left = Line(2), Drawing(20), Drawing(20)
+        other = asyncio.create_task(line.run(first, never)) if waiting else None
+        await asyncio.sleep(0)
+        with pytest.raises(ClientGoneError):
+            await line.run(left, lambda: asyncio.sleep(0.07))
+        assert left.done < 20
+        assert waiting == (left.done == 0)
+        assert left.closed != waiting
+        assert line.depth == (1 if waiting else 0)
+        if other is not None:
+            assert (await other).png == b"png"
+        line.close()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("error", [RequestError("steps 99 is out of bounds."), ValueError("bug")])
+def test_errors_reach_the_caller_and_the_line_goes_on(error: Exception) -> None:
+    async def scene() -> None:
+        line = Line(1)
+        with pytest.raises(type(error)):
+            await line.run(Drawing(1, error), never)
+        assert (await line.run(Drawing(1), never)).png == b"png"
+        line.close()
+
+    asyncio.run(scene())
+
+
+def test_a_generation_without_a_picture_is_an_error() -> None:
+    def nothing() -> Events:
+        yield Preview(1, 1)
+
+    async def scene() -> None:
+        line = Line(1)
+        with pytest.raises(KyaraError, match="without a picture"):
+            await line.run(nothing, never)
+        line.close()
+
+    asyncio.run(scene())

@@ -1,0 +1,176 @@
+"""The service as it is shipped: a Bento of a tiny model, behind a port, following a models folder."""
+
+import io
+import json
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from components.artifact import point
+from components.settings import settings
+from flows.package import build
+from flows.server import Server
+from tests.promoted import home, tiny_recipe, tiny_version
+
+SLOW = {"steps": 50, "width": 64, "height": 64}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with home(tmp_path_factory.mktemp("service")):
+        models = settings().models_dir
+        folder = tiny_version(models, "1")
+        point(folder.parent, "1")
+        recipe = tiny_recipe(engine="eager", max_concurrency=2)
+        with Server(build(recipe, folder, {"mlflow_run_id": "run-1"}), models=models) as running:
+            running.wait_ready()
+            yield running
+
+
+def ask(server: Server, timeout: float = 60, **fields: Any) -> httpx.Response:
+    body = {"prompt": "red hair, smile", **fields}
+    return httpx.post(f"{server.url}/generate", json=body, timeout=timeout, trust_env=False)
+
+
+def get(server: Server, path: str) -> httpx.Response:
+    return httpx.get(f"{server.url}{path}", timeout=10, trust_env=False)
+
+
+def until(condition: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+def test_a_picture_with_its_metadata(server: Server) -> None:
+    response = ask(server, seed=7, negative_prompt="blue", steps=3, guidance_scale=2, width=48)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["x-kyara-seed"] == "7"
+    assert response.headers["x-kyara-model"] == "tiny:1"
+    with Image.open(io.BytesIO(response.content)) as image:
+        assert image.size == (48, 32)
+        facts = json.loads(str(image.info["kyara"]))
+        assert "Seed: 7" in str(image.info["parameters"])
+    wanted = {
+        "seed": 7,
+        "steps": 3,
+        "guidance_scale": 2,
+        "negative_prompt": "blue",
+        "model": "tiny",
+        "model_version": "1",
+    }
+    assert wanted.items() <= facts.items()
+
+
+def test_seeds_are_honoured_also_zero_and_random_ones_are_told(server: Server) -> None:
+    first, again, other, free = ask(server, seed=0), ask(server, seed=0), ask(server, seed=1), ask(server)
+    assert first.content == again.content != other.content
+    assert ask(server, seed=int(free.headers["x-kyara-seed"])).content == free.content
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"stps": 4}, "stps"),
+        ({"steps": "many"}, "steps"),
+        ({"steps": 51}, "steps"),
+        ({"width": 33}, "width"),
+    ],
+)
+def test_wrong_values_are_400_also_those_that_only_the_model_knows(
+    server: Server, fields: dict[str, Any], named: str
+) -> None:
+    response = ask(server, **fields)
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "request"
+    assert named in response.json()["error"]["message"]
+
+
+def test_a_large_body_is_413(server: Server) -> None:
+    def stream() -> Iterator[bytes]:
+        for _ in range(80):
+            yield b" " * 1024
+
+    for content in (b" " * 80_000, stream()):
+        response = httpx.post(f"{server.url}/generate", content=content, timeout=10, trust_env=False)
+        assert response.status_code == 413
+
+
+def test_health_metrics_model_and_page(server: Server) -> None:
+    assert get(server, "/livez").status_code == get(server, "/readyz").status_code == 200
+    ask(server)
+    metrics = get(server, "/metrics").text
+    assert re.search(r'kyara_requests_total\{status="200"\} [1-9]', metrics)
+    assert 'kyara_generation_seconds_count{model="tiny:1"}' in metrics
+    assert "kyara_queue_depth 0.0" in metrics
+    assert re.search(r'kyara_model_info\{digest="\w{64}",name="tiny",version="1"\} 1\.0', metrics)
+    card = get(server, "/model").json()
+    assert {"name": "tiny", "version": "1", "trigger": "kyarachar", "license": "CC0-1.0"}.items() <= card.items()
+    page = get(server, "/")
+    assert "キャラ" in page.text and "connect-src 'self'" in page.headers["content-security-policy"]
+    assert not re.search(r"https?://|@import|src=\"//", page.text)
+
+
+def test_overload_is_429_with_retry_after_and_the_loop_stays_free(server: Server) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(ask, server, seed=0, **SLOW) for _ in range(6)]
+        time.sleep(0.1)
+        began = time.monotonic()
+        assert get(server, "/livez").status_code == 200
+        assert time.monotonic() - began < 1
+        answers = [each.result() for each in asked]
+    refused = [each for each in answers if each.status_code == 429]
+    assert len(refused) == 4
+    assert [each.status_code for each in answers].count(200) == 2
+    assert all(int(each.headers["retry-after"]) >= 1 for each in refused)
+    assert refused[0].json()["error"]["code"] == "overloaded"
+
+
+def test_a_client_that_leaves_stops_its_generation(server: Server) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        ask(server, timeout=0.1, **SLOW)
+    until(lambda: "the client left" in server.log.read_text(encoding="utf-8"), 10)
+    until(lambda: "kyara_queue_depth 0.0" in get(server, "/metrics").text, 10)
+
+
+def test_another_champion_takes_over_without_a_failed_request_and_a_damaged_one_does_not(server: Server) -> None:
+    """Last: it changes what is served."""
+    models = settings().models_dir
+    folder = tiny_version(models, "2", seed=5).parent
+    damaged = Path(shutil.copytree(folder / "1", folder / "3")) / "anime-lora-final" / "adapter_model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\x7f")
+    before = ask(server, seed=0)
+    answers: list[httpx.Response] = []
+    stop = threading.Event()
+
+    def keep_asking() -> None:
+        while not stop.is_set():
+            answers.append(ask(server, seed=0))
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    try:
+        point(folder, "2")
+        until(lambda: answers and answers[-1].headers.get("x-kyara-model") == "tiny:2")
+        point(folder, "3")
+        until(lambda: "is refused" in server.log.read_text(encoding="utf-8"))
+    finally:
+        stop.set()
+        asking.join()
+    assert {each.status_code for each in answers} == {200}
+    assert answers[-1].headers["x-kyara-model"] == "tiny:2"
+    assert answers[-1].content != before.content
+    assert get(server, "/model").json()["version"] == "2"
+    assert 'version="1"} 0.0' in get(server, "/metrics").text
