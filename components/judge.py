@@ -60,7 +60,9 @@ class JudgeNetwork(nn.Module):
                 nn.GELU(),
                 _Residual(after),
             ]
-        self.body = nn.Sequential(*stages, nn.Conv2d(wide[-1], features, 1), nn.GELU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        self.body = nn.Sequential(
+            *stages, nn.Conv2d(wide[-1], features, 1), nn.GELU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()
+        )
         self.neck = nn.Sequential(nn.Linear(16 * features, features), nn.LayerNorm(features), nn.GELU())
         self.heads = nn.ModuleDict({head: nn.Linear(features, len(values)) for head, values in heads.items()})
 
@@ -75,14 +77,16 @@ class _Residual(nn.Module):
         self.branch = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.GELU())
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        result: Tensor = x + self.branch(x)
+        return result
 
 
 class Judge:
     """A trained judge. `digest` names it (figures of two judges cannot be compared); `accuracy` is what it states of itself."""
 
     def __init__(self, network: JudgeNetwork, config: Mapping[str, Any], digest: str) -> None:
-        self.network = network.eval().to(memory_format=torch.channels_last)
+        self.network = network.eval()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.heads: dict[str, tuple[str, ...]] = {head: tuple(values) for head, values in config["heads"].items()}
         self.size: int = config["size"]
         self.accuracy: dict[str, float] = dict(config["accuracy"])
@@ -103,7 +107,9 @@ class Judge:
         try:
             config = json.loads((path / "config.json").read_text(encoding="utf-8"))
             network = JudgeNetwork(config["heads"], config["width"], config["features"])
-            network.load_state_dict({name: value.float() for name, value in load_file(path / "model.safetensors").items()})
+            network.load_state_dict(
+                {name: value.float() for name, value in load_file(path / "model.safetensors").items()}
+            )
             return cls(network, config, _digest(path))
         except Exception as error:
             raise ModelError(
@@ -126,7 +132,9 @@ class Judge:
     def _look(self, images: Pictures) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
         device = next(self.network.parameters()).device
         features, logits = self.network(as_tensor(images, self.size).to(device))
-        return features.float().cpu().numpy(), {head: value.softmax(1).float().cpu().numpy() for head, value in logits.items()}
+        return features.float().cpu().numpy(), {
+            head: value.softmax(1).float().cpu().numpy() for head, value in logits.items()
+        }
 
 
 def as_tensor(images: Pictures, size: int) -> Tensor:

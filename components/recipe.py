@@ -220,7 +220,6 @@ class PackageConfig(StepConfig):
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where its error stays in bounds.")
     max_error: float = Field(0.05, gt=0, description="Largest relative error of bfloat16 latents that is accepted.")
     max_concurrency: Count = Field(8, description="Requests in work or waiting before 429.")
-    smoke: bool = Field(True, description="Serve the Bento once and ask it for a picture.")
 
 
 class ImageRecipe(Frozen):

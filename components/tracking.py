@@ -5,6 +5,7 @@ names the version that is served. Everything goes through `MlflowClient` with ex
 current run in a thread-local, and a stage that logs from another thread would write into nothing.
 """
 
+import json
 import logging
 import os
 import sys
@@ -189,6 +190,7 @@ class MlflowLog(SilentLog):
         self.run_id = run_id
         self.flush_seconds = flush_seconds
         self._metrics: list[Any] = []
+        self._tables: dict[str, dict[str, str]] = {}
         self._flushed = time.monotonic()
 
     def __enter__(self) -> "MlflowLog":
@@ -217,10 +219,14 @@ class MlflowLog(SilentLog):
         self._try(path.name, lambda: connect().log_artifact(self.run_id, str(path), folder or None))
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        # As client.log_table writes it, which would go through pandas and read the file back for every call.
         if rows:
-            columns = {key: [row.get(key) for row in rows] for key in rows[0]}
             file = name if name.endswith(".json") else f"{name}.json"
-            self._try(name, lambda: connect().log_table(self.run_id, columns, artifact_file=file))
+            content = {"columns": list(rows[0]), "data": [[row.get(key) for key in rows[0]] for row in rows]}
+            self._tables[file] = {"path": file, "type": "table"}
+            marks = json.dumps(list(self._tables.values()))
+            self._try(name, lambda: connect().log_dict(self.run_id, content, file))
+            self._try(name, lambda: connect().set_tag(self.run_id, "mlflow.loggedArtifacts", marks))
 
     def flush(self) -> None:
         """Send what is buffered."""

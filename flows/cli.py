@@ -17,6 +17,7 @@ DEMO = "manga-tiny"
 app = typer.Typer(
     name="kyara",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     help="A model factory for anime characters: from a folder of pictures to a fast, measured, served model.",
 )

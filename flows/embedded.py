@@ -96,7 +96,9 @@ def make_judge(world: World) -> None:
     portraits = [portrait for _, some in sets for portrait in some]
     autoencoder = AutoencoderTiny.from_pretrained(world.work / "autoencoder" / "model").to(world.device)
     budget = Budget(minutes=world.minutes["judge"])
-    network = train_judge(images, portraits, world.work / "judge", budget, autoencoder=autoencoder, device=world.device, report=say)
+    network = train_judge(
+        images, portraits, world.work / "judge", budget, autoencoder=autoencoder, device=world.device, report=say
+    )
     pictures, unseen = load(world.renders("heldout"))
     planes = as_planes(pictures)
     measured = accuracy(network, planes, unseen)
@@ -112,18 +114,28 @@ def make_base(world: World) -> None:
     """Latents once, then the UNet and the text encoder together."""
     from diffusers import AutoencoderTiny
 
-    from components.embedded.autoencoder import encode
+    from components.embedded.autoencoder import cached_latents
     from components.embedded.base import train_base
     from components.embedded.fitting import Budget
     from components.embedded.renders import load
 
     images, portraits = load(world.renders("train"))
     autoencoder = AutoencoderTiny.from_pretrained(world.work / "autoencoder" / "model").to(world.device)
-    latents = encode(autoencoder, as_planes(images))
+    latents = cached_latents(autoencoder, as_planes(images), world.work / "latents.safetensors")
     start = world.data / "base" if world.warm_start else None
     budget = Budget(minutes=world.minutes["base"])
     out = world.data / "base"
-    train_base(latents, portraits, autoencoder, world.work / "base", budget, device=world.device, start=start, out=out, report=say)
+    train_base(
+        latents,
+        portraits,
+        autoencoder,
+        world.work / "base",
+        budget,
+        device=world.device,
+        start=start,
+        out=out,
+        report=say,
+    )
 
 
 def make_reference(world: World) -> None:

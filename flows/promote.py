@@ -177,9 +177,9 @@ def _registered(
             "evaluate": artifact.open_sealed(stage_folder(recipe, "evaluate")).digest,
             "mlflow.run_id": version.run_id,
         }
-        assemble(
-            recipe, train, distill, out, version=version.number, parents={**parents, **({"dvc": data} if data else {})}
-        )
+        parents |= {"dvc": data} if data else {}
+        figures = stage_folder(recipe, "evaluate") / FIGURES
+        assemble(recipe, train, distill, out, version=version.number, parents=parents, figures=figures)
         log.message(f"version {version.number} lies in {out}")
     return tracking.tag_version(version, {"folder": str(out)})
 

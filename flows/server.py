@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import httpx
 
 from components.errors import EnvironmentProblem, KyaraError
 from components.settings import settings
-from flows.package import bento_labels, champion_bento, store
+from flows.package import bento_folder, bento_labels, champion_bento, store
 
 READY_SECONDS = 180.0
 STOP_SECONDS = 15.0
@@ -58,7 +59,7 @@ class Server:
         with self.log.open("wb") as stream:
             self.process = subprocess.Popen(
                 command(self.tag, self.port),
-                env={**environment(without=("KYARA_MODELS",)), **self._models},
+                env={**environment(self.port, without=("KYARA_MODELS",)), **self._models},
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 **group,
@@ -76,6 +77,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 continue
         _signal_group(self.process, getattr(signal, "SIGKILL", signal.SIGTERM))
+        shutil.rmtree(_home(self.port), ignore_errors=True)
 
     def wait_ready(self, timeout: float = READY_SECONDS) -> float:
         """Seconds until /readyz answered 200. Raises KyaraError, with the end of the log, when it never does."""
@@ -129,7 +131,7 @@ def serve(tag: str | None = None, port: int | None = None) -> int:
     bento_labels(tag)
     port = port or settings().serve_port
     check_port(port)
-    process = subprocess.Popen(command(tag, port), env=environment())
+    process = subprocess.Popen(command(tag, port), env=environment(port))
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -142,16 +144,25 @@ def serve(tag: str | None = None, port: int | None = None) -> int:
 
 def command(tag: str, port: int) -> list[str]:
     """Command line of a server on loopback."""
-    return [sys.executable, "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
+    bento = str(bento_folder(tag))
+    return [sys.executable, "-m", "bentoml", "serve", bento, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def environment(without: Sequence[str] = ()) -> dict[str, str]:
-    """This process's environment, changed so that a Bento finds caches here and its code in itself."""
-    store()  # BENTOML_HOME and the off switches
+def environment(port: int, without: Sequence[str] = ()) -> dict[str, str]:
+    """This process's environment, changed so that a Bento finds caches here and its code in itself.
+
+    Each port has a BentoML home of its own: a server that starts empties the metrics folder in it.
+    """
+    home = _home(port)
+    home.mkdir(parents=True, exist_ok=True)
     inherited = {
         name: value for name, value in os.environ.items() if name not in ("KYARA_ROOT", "PYTHONPATH", *without)
     }
-    return {**inherited, "KYARA_HOME": str(settings().base_dir)}
+    return {**inherited, "KYARA_HOME": str(settings().base_dir), "BENTOML_HOME": str(home)}
+
+
+def _home(port: int) -> Path:
+    return store() / "servers" / str(port)
 
 
 def free_port() -> int:

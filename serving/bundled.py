@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components.artifact import POINTER
 from components.errors import ModelError
 from components.recipe import PackageConfig
 from components.settings import REPOSITORY, settings
@@ -24,10 +25,9 @@ class Bundled:
     def watched(self) -> Path | None:
         """The folder whose champion is followed: KYARA_MODELS, or this product's place in it; None when it is unset."""
         models = settings().models
-        if models is None or not self.card:
+        if models is None or not self.card or (models / POINTER).is_file():
             return models
-        own = models / str(self.card["modality"]) / str(self.card["name"])
-        return own if own.is_dir() else models
+        return models / str(self.card["modality"]) / str(self.card["name"])
 
 
 def read_bundled(root: Path = REPOSITORY) -> Bundled:
@@ -41,3 +41,9 @@ def read_bundled(root: Path = REPOSITORY) -> Bundled:
         return Bundled(root / "model", card, PackageConfig.model_validate(found["config"]), found["labels"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{str(root)!r} is not a sound Bento: {error!r}.", hint="Build it again.") from error
+
+
+def read_figures(model: Path) -> dict[str, Any]:
+    """What was measured for a promoted model; empty where nothing was. The file is sealed with the model."""
+    file = model / "metrics.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}

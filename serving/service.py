@@ -18,7 +18,7 @@ from starlette.responses import Response
 from components.contracts import Done
 from components.errors import KyaraError
 from components.generation.request import GenerateRequest
-from serving.bundled import read_bundled
+from serving.bundled import read_bundled, read_figures
 from serving.champion import Champion, Served
 from serving.errors import NotReadyError, answer, unexpected
 from serving.guard import Guard
@@ -71,9 +71,13 @@ class Kyara:
         config = self.bundled.config
         generator = ImageGenerator.load(folder, config.engine, config.precision, config.max_error)
         promoted = generator.promoted
-        card = {**promoted.card.model_dump(mode="json"), "digest": promoted.digest, "engine": generator.engine.name}
-        if folder == self.bundled.model:
-            card["labels"] = dict(self.bundled.labels)
+        card = {
+            **promoted.card.model_dump(mode="json"),
+            "digest": promoted.digest,
+            "engine": generator.engine.name,
+            "metrics": read_figures(folder),
+            "labels": dict(self.bundled.labels) if folder == self.bundled.model else {},
+        }
         return Served(generator, card, folder)
 
     def served(self) -> Served:

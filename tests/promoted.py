@@ -29,7 +29,8 @@ def tiny_version(models: Path, version: str, *, seed: int = 0) -> Path:
     facts = {"mode": "lora", "steps": 4, "guidance": 4.0, "base": recipe.model.base, "trigger": recipe.trigger}
     _write(distill / LCM / "metadata.json", facts)
     out = models / "image" / recipe.name / version
-    assemble(recipe, train, distill, out, version=version)
+    _write(distill / "metrics.json", {"lora.style": 1.0})
+    assemble(recipe, train, distill, out, version=version, figures=distill / "metrics.json")
     return out
 
 

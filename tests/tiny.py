@@ -66,12 +66,33 @@ def tiny_dataset(folder: Path, base: Path, *, count: int = 10, trigger: str = "k
     return folder
 
 
-def tiny_prompts(folder: Path, *, count: int = 4) -> Path:
-    """A folder of prompt sets whose prompts ask for nothing that a judge would look for."""
+def tiny_prompts(folder: Path, *, count: int = 4, attributes: dict[str, str] | None = None) -> Path:
+    """A folder of prompt sets; all prompts ask for the same attributes, if any."""
     folder.mkdir(parents=True, exist_ok=True)
     for start, name in enumerate(("select", "calibrate", "report")):
-        prompts = [{"prompt": f"hair {row}", "attributes": {}, "seed": 100 * start + row} for row in range(count)]
+        prompts = [
+            {"prompt": f"hair {row}", "attributes": attributes or {}, "seed": 100 * start + row} for row in range(count)
+        ]
         (folder / f"{name}.json").write_text(json.dumps({"set": name, "prompts": prompts}), encoding="utf-8")
+    return folder
+
+
+def tiny_judge(folder: Path) -> Path:
+    """A judge that guesses: all heads of the vocabulary, random weights."""
+    import torch
+    from safetensors.torch import save_file
+
+    from components.judge import STYLE, JudgeNetwork
+    from components.vocabulary import ATTRIBUTES, STYLES
+
+    heads = {**{head: list(values) for head, values in ATTRIBUTES.items()}, STYLE: list(STYLES)}
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = JudgeNetwork(heads, width=8, features=16)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(network.state_dict(), folder / "model.safetensors")
+    facts = {"heads": heads, "width": 8, "features": 16, "size": RESOLUTION, "accuracy": dict.fromkeys(heads, 0.5)}
+    (folder / "config.json").write_text(json.dumps(facts), encoding="utf-8")
     return folder
 
 

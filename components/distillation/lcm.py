@@ -50,7 +50,9 @@ class SolverGrid:
         return cls(timesteps, below, schedule.alphas[below])
 
 
-def solver_step(schedule: NoiseSchedule, cond: Tensor, uncond: Tensor, xt: Tensor, t: Tensor, landing: Tensor, scale: Tensor) -> Tensor:
+def solver_step(
+    schedule: NoiseSchedule, cond: Tensor, uncond: Tensor, xt: Tensor, t: Tensor, landing: Tensor, scale: Tensor
+) -> Tensor:
     """The guided teacher's DDIM step from x_t to where a = `landing` (LCM, equations 11 to 14).
 
     Args:

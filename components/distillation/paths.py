@@ -40,9 +40,13 @@ class Paths:
     scale: Tensor
     condition: Condition
 
-    def draw(self, count: int, first_share: float, generator: Generator) -> tuple[Tensor, Tensor, Tensor, Condition, Tensor]:
+    def draw(
+        self, count: int, first_share: float, generator: Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Condition, Tensor]:
         """Arguments of `on_paths` for `count` random points; about `first_share` of them begin a path."""
-        weights = torch.where(self.first, first_share / self.first.sum(), (1 - first_share) / (~self.first).sum().clamp(min=1))
+        weights = torch.where(
+            self.first, first_share / self.first.sum(), (1 - first_share) / (~self.first).sum().clamp(min=1)
+        )
         rows = torch.multinomial(weights, count, replacement=True, generator=generator)
         path = self.path[rows]
         return self.xt[rows], self.t[rows], self.end[path], self.condition[path], self.scale[path]
@@ -76,7 +80,9 @@ class Guide:
         yield 0, xt
 
 
-def walk_paths(guide: Guide, prompts: Condition, shape: Sequence[int], config: DistillConfig, folder: Path, log: RunLog) -> Paths:
+def walk_paths(
+    guide: Guide, prompts: Condition, shape: Sequence[int], config: DistillConfig, folder: Path, log: RunLog
+) -> Paths:
     """Walk from pure noise and again from noised pictures, once per prompt; parts that `folder` holds are not walked again.
 
     Args:
@@ -97,7 +103,12 @@ def walk_paths(guide: Guide, prompts: Condition, shape: Sequence[int], config: D
 
 
 def _walk_part(
-    guide: Guide, condition: Condition, shape: Sequence[int], starts: Sequence[int], config: DistillConfig, generator: Generator
+    guide: Guide,
+    condition: Condition,
+    shape: Sequence[int],
+    starts: Sequence[int],
+    config: DistillConfig,
+    generator: Generator,
 ) -> dict[str, Tensor]:
     """Points in the order they are walked, [K, B, C, h, w]; ends [S, B, C, h, w]; one guidance scale a picture, [B]."""
     count, device = len(condition), condition.hidden.device
@@ -138,4 +149,12 @@ def _join(parts: Sequence[dict[str, Tensor]], prompts: Condition) -> Paths:
         assert len(xt[-1]) == points * count
         paths, pictures = paths + starts * count, pictures + count
     order = torch.cat(prompt)
-    return Paths(torch.cat(xt), torch.cat(t), torch.cat(path), torch.cat(first), torch.cat(end), torch.cat(scale), prompts[order].to("cpu"))
+    return Paths(
+        torch.cat(xt),
+        torch.cat(t),
+        torch.cat(path),
+        torch.cat(first),
+        torch.cat(end),
+        torch.cat(scale),
+        prompts[order].to("cpu"),
+    )

@@ -66,7 +66,8 @@ class Losses:
     def __call__(self, index: int, generator: Generator) -> Tensor:
         if self.paths is not None and float(torch.rand((), generator=generator)) < self.config.path_share:
             xt, t, end, condition, scale = (
-                value.to(self.device) for value in self.paths.draw(self.config.batch_size, self.config.first_share, generator)
+                value.to(self.device)
+                for value in self.paths.draw(self.config.batch_size, self.config.first_share, generator)
             )
             return self.distiller.on_paths(xt, t, end, condition, scale)
         latents, condition = self.data.draw(self.order[index], generator, empty_share=self.config.empty_prompt_share)
@@ -133,7 +134,10 @@ def _save(student: Student, config: DistillConfig, parents: Mapping[str, str], f
     with replacing(folder) as temporary:
         temporary.mkdir()
         student.save(temporary)
-        write_json(temporary / "metadata.json", {**facts(config), "base": config.model.base, "trigger": config.trigger, "parents": dict(parents)})
+        write_json(
+            temporary / "metadata.json",
+            {**facts(config), "base": config.model.base, "trigger": config.trigger, "parents": dict(parents)},
+        )
 
 
 def _digest(folder: Path) -> str:

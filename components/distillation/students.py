@@ -55,7 +55,9 @@ class LoraStudent:
 
     def __init__(self, bundle: Bundle, config: DistillConfig, log: RunLog) -> None:
         self.module: Any = bundle.unet
-        self._adapter = attach(bundle.unet, rank=config.rank, alpha=config.alpha, targets="all", seed=config.seed, log=log)
+        self._adapter = attach(
+            bundle.unet, rank=config.rank, alpha=config.alpha, targets="all", seed=config.seed, log=log
+        )
         if bundle.device.type == "cpu":
             self.module.to(memory_format=torch.channels_last)
         self._bundle = copy.copy(bundle)

@@ -6,16 +6,19 @@ are as many numbers as 16 a 8x8 patch, but learnt ten times faster, and the UNet
 The latents come out with zero mean and unit variance (a penalty, then folded into the convolutions), so that `scaling_factor` is 1.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.embedded.fitting import Budget, Fit, Muon
+from components.embedded.fitting import Budget, Fit, Muon, placed
 
 WIDTH = 48
 LATENT_CHANNELS = 4
@@ -62,7 +65,7 @@ def reconstruct(model: AutoencoderTiny, images: Tensor) -> Tensor:
 def reconstruct_all(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> Tensor:
     """uint8 [N, 3, H, W] through the bottleneck and back."""
     device = next(model.parameters()).device
-    parts = [reconstruct(model, to_signed(part).to(device)).cpu() for part in images.split(batch)]
+    parts = [reconstruct(model, to_signed(part).to(device)).cpu() for part in torch.split(images, batch)]
     return torch.cat(parts).add(1.0).mul(127.5).round().byte()
 
 
@@ -70,7 +73,7 @@ def reconstruct_all(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> 
 def psnr(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> float:
     """Mean over pictures of the peak signal-to-noise ratio in dB; `images` uint8 [N, 3, H, W]."""
     values = []
-    for part in images.split(batch):
+    for part in torch.split(images, batch):
         sample = to_signed(part).to(next(model.parameters()).device)
         error = (reconstruct(model, sample) - sample).square().mean((1, 2, 3))
         values.append(10.0 * torch.log10(4.0 / error.clamp_min(1e-10)))
@@ -121,13 +124,16 @@ def _pick(mask: Tensor) -> Tensor:
     return mask[:, None, None, None]
 
 
-def autoencoder_loss(model: AutoencoderTiny, images: Tensor, generator: torch.Generator, noise: float = NOISE) -> Tensor:
+def autoencoder_loss(
+    model: AutoencoderTiny, images: Tensor, generator: torch.Generator, noise: float = NOISE
+) -> Tensor:
     """L1 + 2 MSE of the reconstruction from noisy latents, and a pull of each latent channel to mean 0, variance 1."""
     latents = model.encode(images).latents
     disturbed = latents + noise * torch.randn(latents.shape, generator=generator).to(latents)
     error = model.decode(disturbed).sample - images
     whiteness = (latents.mean((0, 2, 3)).square() + (latents.std((0, 2, 3)) - 1.0).square()).mean()
-    return error.abs().mean() + 2.0 * error.square().mean() + 0.02 * whiteness
+    loss: Tensor = error.abs().mean() + 2.0 * error.square().mean() + 0.02 * whiteness
+    return loss
 
 
 def train_autoencoder(
@@ -140,34 +146,45 @@ def train_autoencoder(
     batch: int = 16,
     width: int = WIDTH,
     start: Path | None = None,
+    decoder_only: bool = False,
     report: Callable[[str], None] = print,
     report_every: int = 100,
 ) -> AutoencoderTiny:
-    """Train on uint8 `images` [N, 3, H, W]; resumes from `folder`. `start` is an autoencoder to go on from (warm start)."""
+    """Train on uint8 `images` [N, 3, H, W]; resumes from `folder`.
+
+    Args:
+        start: an autoencoder to go on from (warm start).
+        decoder_only: leave the encoder, hence the latents that a UNet was trained on, as they are.
+    """
     torch.manual_seed(0)
     model = AutoencoderTiny.from_pretrained(start) if start else make_autoencoder(width)
-    model = model.float().to(device=device, memory_format=torch.channels_last)
+    model = placed(model.float(), device)
+    model.encoder.requires_grad_(not decoder_only)
     fit = Fit(model, _optimizers(model), budget, folder, decay=0.998)
 
     def loss(generator: torch.Generator) -> Tensor:
         size = min(CROP if fit.progress < 0.7 else 2 * CROP, images.shape[-1])
         count = batch if size <= CROP else max(batch // 4, 1)
-        return autoencoder_loss(model, augmented(crops(images, count, generator, size), generator).to(device), generator)
+        return autoencoder_loss(
+            model, augmented(crops(images, count, generator, size), generator).to(device), generator
+        )
 
     for step in fit.steps(loss):
         if step % report_every == 0:
             quality = f" PSNR {psnr(model, validation[:64]):.2f} dB" if validation is not None else ""
             report(f"autoencoder: {fit.line()}{quality}")
     model.load_state_dict(fit.average.weights)
-    whiten(model, images[:512])
-    return model.eval()
+    if not decoder_only:
+        whiten(model, images[:512])
+    model.eval()
+    return model
 
 
 def _optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
     """Muon for the square convolutions, AdamW for the edges of the network and the biases."""
-    square = [p for p in model.parameters() if p.ndim == 4 and p.shape[0] == p.shape[1]]
+    square = [p for p in model.parameters() if p.requires_grad and p.ndim == 4 and p.shape[0] == p.shape[1]]
     chosen = {id(p) for p in square}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
     return [Muon(square, lr=2.5e-3), torch.optim.AdamW(rest, lr=1e-3, weight_decay=0.0)]
 
 
@@ -175,7 +192,24 @@ def _optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
 def encode(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> Tensor:
     """Latents float32 [N, 4, H/4, W/4] of uint8 `images` [N, 3, H, W]."""
     device = next(model.parameters()).device
-    return torch.cat([model.encode(to_signed(part).to(device)).latents.float().cpu() for part in images.split(batch)])
+    return torch.cat([model.encode(to_signed(part).to(device)).latents.float().cpu() for part in torch.split(images, batch)])
+
+
+def cached_latents(model: AutoencoderTiny, images: Tensor, path: Path) -> Tensor:
+    """`encode`, kept in the safetensors file `path` for as long as the encoder and the pictures stay the same."""
+    digest = hashlib.sha256(images.numpy().tobytes())
+    for value in model.encoder.state_dict().values():
+        digest.update(value.float().cpu().numpy().tobytes())
+    if path.exists():
+        with safe_open(path, "pt") as file:
+            if file.metadata().get("digest") == digest.hexdigest():
+                known: Tensor = file.get_tensor("latents")
+                return known
+    latents = encode(model, images)
+    temporary = path.with_suffix(".tmp")
+    save_file({"latents": latents}, temporary, metadata={"digest": digest.hexdigest()})
+    temporary.replace(path)
+    return latents
 
 
 @torch.no_grad()

@@ -30,10 +30,10 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from components.embedded.captions import caption
-from components.embedded.fitting import Budget, Fit
+from components.embedded.fitting import Budget, Fit, placed
 from components.embedded.renders import Portrait
 
-CHANNELS = (48, 80, 144, 192)
+CHANNELS = (32, 64, 128, 192)
 HEADS = 4
 TEXT_WIDTH = 160
 TEXT_LAYERS = 2
@@ -44,7 +44,9 @@ MIN_SNR = 5.0
 _SHARD = "14MB"
 
 
-def make_unet(latent_channels: int = 4, channels: Sequence[int] = CHANNELS, size: int = 32, groups: int = 16) -> UNet2DConditionModel:
+def make_unet(
+    latent_channels: int = 4, channels: Sequence[int] = CHANNELS, size: int = 32, groups: int = 16
+) -> UNet2DConditionModel:
     """An untrained UNet that attends everywhere but at its highest resolution."""
     deeper = len(channels) - 1
     return UNet2DConditionModel(
@@ -90,7 +92,7 @@ def make_scheduler() -> DDIMScheduler:
         timestep_spacing="trailing",
         clip_sample=False,
         set_alpha_to_one=True,
-        steps_offset=0,
+        steps_offset=1,
     )
 
 
@@ -112,13 +114,17 @@ def make_tokenizer(texts: Iterable[str], words: int = 1000) -> CLIPTokenizer:
     )
     merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
     pieces = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(pair) for pair in merges)]
-    vocabulary = {piece: index for index, piece in enumerate([*dict.fromkeys(pieces), "<|startoftext|>", "<|endoftext|>"])}
+    vocabulary = {
+        piece: index for index, piece in enumerate([*dict.fromkeys(pieces), "<|startoftext|>", "<|endoftext|>"])
+    }
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=TOKENS)
 
 
 def tokens(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
     """Token ids int64 [N, 77], padded and cut as the pipelines do it."""
-    ids: Tensor = tokenizer(list(texts), padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt").input_ids
+    ids: Tensor = tokenizer(
+        list(texts), padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt"
+    ).input_ids
     return ids
 
 
@@ -158,7 +164,8 @@ def diffusion_loss(
     noisy = scheduler.add_noise(latents, noise, timesteps).contiguous(memory_format=torch.channels_last)
     predicted = unet(noisy, timesteps, encoder_hidden_states=context).sample
     error = (predicted.float() - scheduler.get_velocity(latents, noise, timesteps)).square().mean((1, 2, 3))
-    return (error * loss_weight(signal_to_noise(scheduler.alphas_cumprod, timesteps))).mean()
+    loss: Tensor = (error * loss_weight(signal_to_noise(scheduler.alphas_cumprod, timesteps))).mean()
+    return loss
 
 
 class Networks(nn.Module):
@@ -197,7 +204,7 @@ def train_base(
     torch.manual_seed(0)
     out = out or folder / "model"
     tokenizer, networks = _start(portraits, start, make)
-    networks.to(device=device, memory_format=torch.channels_last).train()
+    placed(networks, device).train()
     scheduler = make_scheduler()
     optimizer = torch.optim.AdamW(networks.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
     fit = Fit(networks, [optimizer], budget, folder)
@@ -219,7 +226,9 @@ def train_base(
     return export(out, fit.average.weights, networks, autoencoder, tokenizer)
 
 
-def _start(portraits: Sequence[Portrait], start: Path | None, make: Callable[[], UNet2DConditionModel]) -> tuple[CLIPTokenizer, Networks]:
+def _start(
+    portraits: Sequence[Portrait], start: Path | None, make: Callable[[], UNet2DConditionModel]
+) -> tuple[CLIPTokenizer, Networks]:
     if start is not None:
         tokenizer = CLIPTokenizer.from_pretrained(start / "tokenizer")
         unet = UNet2DConditionModel.from_pretrained(start / "unet")
@@ -230,7 +239,9 @@ def _start(portraits: Sequence[Portrait], start: Path | None, make: Callable[[],
     return tokenizer, Networks(make(), make_text_encoder(tokenizer))
 
 
-def export(out: Path, weights: dict[str, Tensor], networks: Networks, autoencoder: AutoencoderTiny, tokenizer: CLIPTokenizer) -> Path:
+def export(
+    out: Path, weights: dict[str, Tensor], networks: Networks, autoencoder: AutoencoderTiny, tokenizer: CLIPTokenizer
+) -> Path:
     """Write a folder that `StableDiffusionPipeline.from_pretrained` loads: fp16, no file above 14 MB, swapped in whole."""
     averaged = copy.deepcopy(networks).cpu()
     averaged.load_state_dict(weights)

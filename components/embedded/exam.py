@@ -59,7 +59,7 @@ def examine(
     device: str = "cpu",
 ) -> Exam:
     """Every prompt in every style, by the diffusers pipeline in `folder`."""
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32).to(device)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32).to(device)
     pipeline.set_progress_bar_config(disable=True)
     parts = []
     for style in styles:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+M = TypeVar("M", bound=nn.Module)
 _SEED_STRIDE = 1_000_003
 
 
@@ -42,6 +43,13 @@ def one_cycle(progress: float, warmup: float = 0.05, hold: float = 0.1) -> float
     return max(0.5 * (1.0 + math.cos(math.pi * min((progress - hold) / (1.0 - hold), 1.0))), 0.01)
 
 
+def placed(module: M, device: str) -> M:
+    """`module` on `device`, its convolutions channels last (which is what two cores and a GPU like)."""
+    module.to(device)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
+
+
 def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
     """The nearest (semi-)orthogonal matrix, about: quintic Newton-Schulz (Jordan 2024, "Muon", coefficients as there)."""
     a, b, c = 3.4445, -4.7750, 2.0315
@@ -51,7 +59,8 @@ def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
     for _ in range(iterations):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    result: Tensor = x.T if tall else x
+    return result
 
 
 class Muon(torch.optim.Optimizer):
@@ -76,7 +85,9 @@ class Muon(torch.optim.Optimizer):
             state["average"] = torch.zeros_like(parameter)
         average = state["average"].lerp_(gradient, 1.0 - momentum)
         update = orthogonal(gradient.lerp(average, momentum).flatten(1))
-        scale = 0.2 * math.sqrt(max(update.shape))  # the entries' size is then that of an AdamW update (arXiv 2502.16982, eq. 4)
+        scale = 0.2 * math.sqrt(
+            max(update.shape)
+        )  # the entries' size is then that of an AdamW update (arXiv 2502.16982, eq. 4)
         parameter.add_(update.reshape(parameter.shape), alpha=-lr * scale)
 
 
@@ -181,7 +192,9 @@ class Fit:
         self.module.load_state_dict(state["module"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.average.weights = {name: state["average"][name].to(value.device) for name, value in self.module.state_dict().items()}
+        self.average.weights = {
+            name: state["average"][name].to(value.device) for name, value in self.module.state_dict().items()
+        }
         self.step, self.seconds, self.loss = state["progress"]
 
     def line(self) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from components.embedded.autoencoder import reconstruct, to_signed
-from components.embedded.fitting import Budget, Fit
+from components.embedded.fitting import Budget, Fit, placed
 from components.embedded.renders import Portrait, sample_portraits
 from components.embedded.renders import render as draw
 from components.judge import STYLE, Judge, JudgeNetwork
@@ -27,7 +27,10 @@ Damage = Callable[[Tensor], Tensor]
 def labels(portraits: Sequence[Portrait]) -> dict[str, Tensor]:
     """Head -> index of the value, int64 [N]; `UNKNOWN` where the style cannot show the attribute."""
     rows = [{**portrait.attributes, STYLE: portrait.style} for portrait in portraits]
-    return {head: torch.tensor([values.index(row[head]) if head in row else UNKNOWN for row in rows]) for head, values in HEADS.items()}
+    return {
+        head: torch.tensor([values.index(row[head]) if head in row else UNKNOWN for row in rows])
+        for head, values in HEADS.items()
+    }
 
 
 def judge_loss(network: JudgeNetwork, images: Tensor, answers: Mapping[str, Tensor]) -> Tensor:
@@ -51,8 +54,12 @@ def damaged(images: Tensor, generator: torch.Generator, decode: Damage | None = 
         bad = torch.cat([decode(bad[some]), bad[some.stop :]])
     draw = torch.rand(len(bad), 5, generator=generator).to(bad)
     pick = draw[:, :, None, None, None]
-    bad = torch.where(pick[:, 0] < 0.25, functional.avg_pool2d(functional.pad(bad, (1, 1, 1, 1), "replicate"), 3, 1), bad)
-    coarse = functional.interpolate(functional.interpolate(bad, scale_factor=0.5, mode="area"), size=bad.shape[-1], mode="bilinear")
+    bad = torch.where(
+        pick[:, 0] < 0.25, functional.avg_pool2d(functional.pad(bad, (1, 1, 1, 1), "replicate"), 3, 1), bad
+    )
+    coarse = functional.interpolate(
+        functional.interpolate(bad, scale_factor=0.5, mode="area"), size=bad.shape[-1], mode="bilinear"
+    )
     bad = torch.where((pick[:, 0] > 0.25) & (pick[:, 0] < 0.45), coarse, bad)
     noise = torch.randn(bad.shape, generator=generator).to(bad) * 0.12 * draw[:, 1, None, None, None]
     bad = torch.where(pick[:, 2] < 0.4, bad + noise, bad)
@@ -78,7 +85,7 @@ def train_judge(
 ) -> JudgeNetwork:
     """Train on uint8 `images` [N, 3, 128, 128] and what they show; resumes from `folder`."""
     torch.manual_seed(0)
-    network = JudgeNetwork(HEADS, width, features).to(device=device, memory_format=torch.channels_last)
+    network = placed(JudgeNetwork(HEADS, width, features), device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1.5e-3, weight_decay=0.02)
     fit = Fit(network, [optimizer], budget, folder, decay=0.99)
     answers = labels(portraits)
@@ -97,7 +104,8 @@ def train_judge(
         if step % report_every == 0:
             report(f"judge: {fit.line()}")
     network.load_state_dict(fit.average.weights)
-    return network.eval()
+    network.eval()
+    return network
 
 
 @torch.no_grad()
@@ -105,7 +113,7 @@ def accuracy(network: JudgeNetwork, images: Tensor, portraits: Sequence[Portrait
     """Head -> share of right answers among the pictures whose style can show the attribute."""
     device = next(network.parameters()).device
     guesses: dict[str, list[Tensor]] = {head: [] for head in HEADS}
-    for part in images.split(batch):
+    for part in torch.split(images, batch):
         for head, logits in network(to_signed(part).to(device))[1].items():
             guesses[head].append(logits.argmax(1).cpu())
     answers = labels(portraits)
@@ -113,7 +121,9 @@ def accuracy(network: JudgeNetwork, images: Tensor, portraits: Sequence[Portrait
     return {head: float(hits.float().mean()) for head, hits in right.items() if len(hits)}
 
 
-def save_judge(network: JudgeNetwork, folder: Path, measured: Mapping[str, float], *, width: int = 32, features: int = 128) -> Path:
+def save_judge(
+    network: JudgeNetwork, folder: Path, measured: Mapping[str, float], *, width: int = 32, features: int = 128
+) -> Path:
     """Write `model.safetensors` (fp16) and `config.json` with the measured accuracy, readable by `Judge.load`."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().half().cpu().contiguous() for name, value in network.state_dict().items()}
@@ -136,7 +146,9 @@ def build_reference(judge: Judge, folder: Path, style: str, count: int = 512, se
 
     The combinations are those that no training set holds; the seed is one that no other set uses.
     """
-    pictures = np.stack([np.asarray(draw(portrait)) for portrait in sample_portraits(count, seed, (style,), held_out=True)])
+    pictures = np.stack(
+        [np.asarray(draw(portrait)) for portrait in sample_portraits(count, seed, (style,), held_out=True)]
+    )
     features = torch.from_numpy(judge.look(pictures).features).half()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{style}.safetensors"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,14 @@ _COMPARED = 8
 _SHOWN = 32
 
 
+@dataclass(frozen=True)
+class Panel:
+    """Who judges: the judge, and its features [N, D] of held-out pictures of the style where there are any."""
+
+    judge: Judge
+    reference: Floats | None
+
+
 def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, log: RunLog) -> None:
     """Draw, judge, time; write metrics.json, rows.json, grids/, xy.png and plots/.
 
@@ -49,18 +58,21 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, log:
         ModelError: a model or the judge cannot be loaded.
         RecipeError: a style that the vocabulary does not know.
     """
-    _check_styles(config)
     lora, lcm = inputs["train"] / "anime-lora-final", inputs["distill"] / "lcm_distilled_model"
     items = _prompts(config, inputs)
+    panel = _panel(config, inputs, log)
     drawn = draw_all(config, items, lora, lcm, out / ".pictures", log)
     figures = plain_figures(config, drawn)
     figures.put("vae.psnr", _reconstruction(config, inputs["dataset"]))
     figures.values |= {"judge.digest": None, "prompts.digest": _prompts_digest(inputs), "prompts.count": config.count}
-    if "judge" in inputs:
-        verdicts = _judge(config, items, drawn, inputs, out, figures, log)
+    if panel is not None:
+        verdicts = {variant.name: panel.judge.look(drawn[variant.name]) for variant in variants(config)}
+        training = panel.judge.look(_pictures(inputs["dataset"], "train")).features
+        judged = Judged(verdicts, np.asarray(training, np.float64), panel.reference)
+        figures.values |= judged_figures(config, items, judged).values
+        figures.values |= {"judge.digest": panel.judge.digest, "judge.mean_accuracy": panel.judge.mean_accuracy}
+        plots.by_attribute(out / "plots" / "attributes.png", _attribute_shares(config, items, verdicts))
         log.table("prompts", _prompt_rows(config, items, verdicts))
-    else:
-        log.warn("there is no judge: adherence, style, copying and KID are left out")
     speed = measure(config, items[0].prompt, lora, lcm, log)
     for name, value in speed.figures().items():
         figures.put(name, value)
@@ -69,11 +81,19 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, log:
     _report(config, figures, speed, out, log)
 
 
-def _check_styles(config: EvaluateConfig) -> None:
+def _panel(config: EvaluateConfig, inputs: Mapping[str, Path], log: RunLog) -> Panel | None:
+    """Read before anything is drawn, so that what is missing is said at once."""
+    if "judge" not in inputs:
+        log.warn("there is no judge: adherence, style, copying and KID are left out")
+        return None
     for name, style in (("style", config.style), ("base_style", config.base_style)):
-        if config.judge and style not in STYLES:
-            known = f"Expected one of: {', '.join(STYLES)}; or set evaluate.judge to null."
-            raise RecipeError(f"evaluate.{name} {style!r} is not in the vocabulary.", hint=known)
+        if style not in STYLES:
+            hint = f"Expected one of: {', '.join(STYLES)}; or set evaluate.judge to null."
+            raise RecipeError(f"evaluate.{name} {style!r} is not in the vocabulary.", hint=hint)
+    if "reference" not in inputs:
+        log.warn("there are no reference features: KID and copying are left out")
+        return Panel(Judge.load(inputs["judge"]), None)
+    return Panel(Judge.load(inputs["judge"]), _reference(inputs["reference"], config.style))
 
 
 def _prompts(config: EvaluateConfig, inputs: Mapping[str, Path]) -> tuple[PromptItem, ...]:
@@ -89,29 +109,6 @@ def _prompts(config: EvaluateConfig, inputs: Mapping[str, Path]) -> tuple[Prompt
 
 def _prompts_digest(inputs: Mapping[str, Path]) -> str | None:
     return promptset.digest(inputs["prompts"]) if "prompts" in inputs else None
-
-
-def _judge(
-    config: EvaluateConfig,
-    items: Sequence[PromptItem],
-    drawn: Mapping[str, Sequence[Image.Image]],
-    inputs: Mapping[str, Path],
-    out: Path,
-    figures: Figures,
-    log: RunLog,
-) -> dict[str, Verdict]:
-    """Let the judge look at every variant and at the training pictures, and add its figures."""
-    judge = Judge.load(inputs["judge"])
-    names = [variant.name for variant in variants(config)]
-    verdicts = {name: judge.look(drawn[name]) for name in names}
-    training = np.asarray(judge.look(_pictures(inputs["dataset"], "train")).features, np.float64)
-    reference = _reference(inputs["reference"], config.style) if "reference" in inputs else None
-    if reference is None:
-        log.warn("there are no reference features: KID and copying are left out")
-    figures.values |= judged_figures(config, items, Judged(verdicts, training, reference)).values
-    figures.values |= {"judge.digest": judge.digest, "judge.mean_accuracy": judge.mean_accuracy}
-    plots.by_attribute(out / "plots" / "attributes.png", _attribute_shares(config, items, verdicts))
-    return verdicts
 
 
 def _reference(folder: Path, style: str) -> Floats:

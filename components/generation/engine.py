@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -136,7 +135,9 @@ def build_engine(
         raise
     except Exception as error:  # a compiler may fail in any way; plain torch always works
         if kind != "auto":
-            raise EnvironmentProblem(f"engine {chosen!r} does not run here: {error}.", hint="Use engine auto or eager.") from error
+            raise EnvironmentProblem(
+                f"engine {chosen!r} does not run here: {error}.", hint="Use engine auto or eager."
+            ) from error
         logger.warning("engine %r failed, going on with plain torch: %s", chosen, error)
         return build_engine(bundle, "eager")
 
@@ -145,7 +146,13 @@ def accept(precision: str, part: str, error: float, max_error: float) -> bool:
     """Whether a part may stay in bfloat16; one that was asked for in bfloat16 stays, with a warning."""
     if error <= max_error:
         return True
-    logger.warning("%s in bfloat16 strays by %.3f (at most %.3f)%s", part, error, max_error, "" if precision == "bfloat16" else ": float32")
+    logger.warning(
+        "%s in bfloat16 strays by %.3f (at most %.3f)%s",
+        part,
+        error,
+        max_error,
+        "" if precision == "bfloat16" else ": float32",
+    )
     return precision == "bfloat16"
 
 
@@ -168,7 +175,9 @@ def _compile(bundle: Bundle, dtype: torch.dtype) -> Bundle:
     unet = torch.compile(copy.deepcopy(bundle.unet).to(dtype), dynamic=False)
     vae = copy.deepcopy(bundle.vae).to(dtype)
     decode = torch.compile(lambda latents: vae.decode(latents).sample, dynamic=False)
-    return replace(bundle, unet=unet, vae=Decoder(bundle.vae, lambda latents: decode(latents.to(dtype)).float()), dtype=dtype)
+    return replace(
+        bundle, unet=unet, vae=Decoder(bundle.vae, lambda latents: decode(latents.to(dtype)).float()), dtype=dtype
+    )
 
 
 def _denoise(bundle: Bundle, noise: Tensor, prompt: str, steps: int) -> Tensor:

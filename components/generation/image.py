@@ -29,7 +29,13 @@ class ImageGenerator:
 
     @classmethod
     def load(
-        cls, folder: Path, engine: str = "auto", precision: str = "auto", max_error: float = 0.05, *, verify: bool = True
+        cls,
+        folder: Path,
+        engine: str = "auto",
+        precision: str = "auto",
+        max_error: float = 0.05,
+        *,
+        verify: bool = True,
     ) -> "ImageGenerator":
         """A promoted model's folder, loaded, fused, compiled and warm.
 
@@ -42,7 +48,14 @@ class ImageGenerator:
         cache = settings().state / "cache" / "engine"
         side = card.model.resolution
         built = build_engine(
-            bundle, engine, precision, max_error=max_error, cache_dir=cache, size=(side, side), prompt=card.trigger, steps=card.steps
+            bundle,
+            engine,
+            precision,
+            max_error=max_error,
+            cache_dir=cache,
+            size=(side, side),
+            prompt=card.trigger,
+            steps=card.steps,
         )
         return cls(bundle, promoted, built)
 
@@ -93,7 +106,9 @@ class ImageGenerator:
             raise RequestError(f"{width}x{height} is too large: expected at most {LARGEST * own**2} pixels.")
         return width, height
 
-    def _facts(self, request: GenerateRequest, image: Image.Image, *, prompt: str, seed: int, steps: int) -> dict[str, Any]:
+    def _facts(
+        self, request: GenerateRequest, image: Image.Image, *, prompt: str, seed: int, steps: int
+    ) -> dict[str, Any]:
         card, guidance = self.promoted.card, request.guidance_scale
         return {
             "prompt": prompt,

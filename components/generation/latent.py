@@ -55,14 +55,20 @@ def sample(
         condition = Condition.cat([negative.expand(len(noise)) if len(negative) == 1 else negative, condition])
     grid = _grid(bundle, steps, kind)
     generators = _generators(seeds)
-    _draw(generators, (1, *noise.shape[1:]))  # the initial noise came from these seeds: go on behind it, as diffusers' pipelines do
+    _draw(
+        generators, (1, *noise.shape[1:])
+    )  # the initial noise came from these seeds: go on behind it, as diffusers' pipelines do
     x = noise.to(bundle.device)
     for done, (t, landing) in enumerate(zip(grid.timesteps, grid.landing.to(x.device), strict=True), start=1):
         output = _ask(predict, x, int(t), condition, embedding, scale)
         steps_at = torch.full((len(x),), int(t), device=x.device)
         if kind == "lcm":
             clean = consistency(bundle.schedule, output, x, steps_at, float(bundle.lcm.get("timestep_scaling", 10.0)))
-            x = clean if done == steps else ddim_move(clean, _draw(generators, (1, *noise.shape[1:])).to(x.device), landing)
+            x = (
+                clean
+                if done == steps
+                else ddim_move(clean, _draw(generators, (1, *noise.shape[1:])).to(x.device), landing)
+            )
         else:
             clean = bundle.schedule.x0(output, x, steps_at)
             x = ddim_move(clean, bundle.schedule.eps(output, x, steps_at), landing)
@@ -107,7 +113,9 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
     return [Image.fromarray(picture) for picture in array]
 
 
-def load_variant(model: ModelConfig, *, lora: Path | None = None, lcm: Path | None = None, device: torch.device | None = None) -> Bundle:
+def load_variant(
+    model: ModelConfig, *, lora: Path | None = None, lcm: Path | None = None, device: torch.device | None = None
+) -> Bundle:
     """A base with its LoRAs fused into the UNet; `lcm`: an lcm_distilled_model folder, whose "full" mode replaces the UNet.
 
     Raises:
@@ -132,7 +140,9 @@ def fuse(unet: nn.Module, adapter: Path) -> None:
     try:
         merged = PeftModel.from_pretrained(unet, str(adapter)).merge_and_unload()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"adapter {str(adapter)!r} cannot be loaded: {error}.", hint="It must be a peft folder made for this base.") from error
+        raise ModelError(
+            f"adapter {str(adapter)!r} cannot be loaded: {error}.", hint="It must be a peft folder made for this base."
+        ) from error
     assert merged is unet
     unet.requires_grad_(False).eval()
 
@@ -143,7 +153,9 @@ def _student(folder: Path, bundle: Bundle) -> nn.Module:
     try:
         unet = UNet2DConditionModel.from_pretrained(str(folder), torch_dtype=bundle.dtype, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"distilled UNet {str(folder)!r} cannot be loaded: {error}.", hint="Run the distill stage again.") from error
+        raise ModelError(
+            f"distilled UNet {str(folder)!r} cannot be loaded: {error}.", hint="Run the distill stage again."
+        ) from error
     memory = torch.channels_last if bundle.device.type == "cpu" else torch.contiguous_format
     module: nn.Module = unet.to(device=bundle.device, memory_format=memory).requires_grad_(False).eval()
     return module
@@ -153,9 +165,13 @@ def _lcm_metadata(folder: Path) -> dict[str, object]:
     try:
         facts: dict[str, object] = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"distilled model {str(folder)!r} has no readable metadata.json: {error}.", hint="Run the distill stage.") from error
+        raise ModelError(
+            f"distilled model {str(folder)!r} has no readable metadata.json: {error}.", hint="Run the distill stage."
+        ) from error
     if facts.get("mode") not in ("lora", "full"):
-        raise ModelError(f"distilled model {str(folder)!r} has mode {facts.get('mode')!r}.", hint="Expected lora or full.")
+        raise ModelError(
+            f"distilled model {str(folder)!r} has mode {facts.get('mode')!r}.", hint="Expected lora or full."
+        )
     return facts
 
 

@@ -4,6 +4,7 @@ model.json                 the card below
 base/                      the base model, copied where it is a local folder; a hub id stays a name in the card
 anime-lora-final/          the character LoRA, peft and kohya form
 lcm_distilled_model/       what makes it fast
+metrics.json               what was measured for it, where it was
 manifest.json              digests of all files
 """
 
@@ -25,6 +26,7 @@ from components.settings import settings
 CARD = "model.json"
 LORA = "anime-lora-final"
 LCM = "lcm_distilled_model"
+FIGURES = "metrics.json"
 
 
 class ModelCard(Frozen):
@@ -57,34 +59,47 @@ class PromotedModel:
         return self.card.model.model_copy(update={"base": str(local)}) if local.is_dir() else self.card.model
 
 
-def assemble(recipe: ImageRecipe, train: Path, distill: Path, out: Path, *, version: str = "", parents: Mapping[str, str] | None = None) -> Artifact:
+def assemble(
+    recipe: ImageRecipe,
+    train: Path,
+    distill: Path,
+    out: Path,
+    *,
+    version: str = "",
+    parents: Mapping[str, str] | None = None,
+    figures: Path | None = None,
+) -> Artifact:
     """Put the outputs of `train` and `distill` and the base into one sealed folder; `out` appears whole or not at all.
 
     Args:
         parents: digests worth remembering besides those of the two stages (data, DVC, runs).
+        figures: the metrics.json that was measured for this model; the service shows it.
 
     Raises:
         ModelError: one of the parts is missing.
     """
-    facts = _read(distill / LCM / "metadata.json")
     base = settings().resolve(recipe.model.base)
+    student, lora = _read(distill / LCM / "metadata.json"), _read(train / LORA / "metadata.json")
     origin = {"train": _digest(train), "distill": _digest(distill), **(parents or {})}
-    card = ModelCard(
-        name=recipe.name,
-        version=version,
-        model=recipe.model.model_copy(update={"base": "base"} if base.is_dir() else {}),
-        trigger=recipe.trigger,
-        mode=facts["mode"],
-        steps=facts["steps"],
-        license=str(_read(train / LORA / "metadata.json").get("license") or ""),
-        parents=origin,
-    )
+    facts = {
+        "name": recipe.name,
+        "version": version,
+        "model": recipe.model.model_copy(update={"base": "base"} if base.is_dir() else {}),
+        "trigger": recipe.trigger,
+        "mode": student.get("mode"),
+        "steps": student.get("steps"),
+        "license": lora.get("license") or "",
+        "parents": origin,
+    }
+    card = _card(facts, distill / LCM / "metadata.json")
     with replacing(out) as folder:
         folder.mkdir()
         if base.is_dir():
             shutil.copytree(base, folder / "base", ignore=shutil.ignore_patterns(".*"))
         shutil.copytree(train / LORA, folder / LORA)
         shutil.copytree(distill / LCM, folder / LCM)
+        if figures is not None:
+            shutil.copyfile(figures, folder / FIGURES)
         write_json(folder / CARD, card.model_dump(mode="json"))
         fingerprint = hashlib.sha256(json.dumps(card.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
         seal(folder, fingerprint, origin, {"name": recipe.name, "version": version})
@@ -98,13 +113,18 @@ def read_model(folder: Path, *, verify: bool = False) -> PromotedModel:
         ModelError: no model there, or a card that this version cannot read.
         ArtifactError: the folder is not sealed, or a file differs from the manifest.
     """
-    data = _read(folder / CARD)
+    card = _card(_read(folder / CARD), folder / CARD)
+    return PromotedModel(folder.resolve(), card, open_sealed(folder, verify=verify).digest)
+
+
+def _card(facts: Mapping[str, Any], origin: Path) -> ModelCard:
     try:
-        card = ModelCard.model_validate(data)
+        return ModelCard.model_validate(facts)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ModelError(f"{str(folder / CARD)!r} cannot be used: {wrong}.", hint="Promote the model again with this version.") from error
-    return PromotedModel(folder.resolve(), card, open_sealed(folder, verify=verify).digest)
+        raise ModelError(
+            f"{str(origin)!r} cannot be used: {wrong}.", hint="Make the model again with this version of Kyara."
+        ) from error
 
 
 def _digest(folder: Path) -> str:
@@ -116,7 +136,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{str(path)!r} cannot be read: {error}.", hint="Run the pipeline, or name a promoted model's folder.") from error
+        raise ModelError(
+            f"{str(path)!r} cannot be read: {error}.", hint="Run the pipeline, or name a promoted model's folder."
+        ) from error
     if not isinstance(data, dict):
         raise ModelError(f"{str(path)!r} holds a {type(data).__name__}; expected an object.")
     return data

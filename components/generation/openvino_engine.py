@@ -67,7 +67,9 @@ class UNet(nn.Module):
     ) -> tuple[Tensor]:  # fmt: skip
         """The output [B, C, h, w] in a tuple."""
         extra = [] if timestep_cond is None else [timestep_cond]
-        return (self._network(sample, t.float(), encoder_hidden_states, *extra, *(added_cond_kwargs or {}).values())[0],)
+        return (
+            self._network(sample, t.float(), encoder_hidden_states, *extra, *(added_cond_kwargs or {}).values())[0],
+        )
 
 
 class TextOutput(NamedTuple):
@@ -90,7 +92,9 @@ class TextEncoder(nn.Module):
         return TextOutput(first, (penultimate, last))
 
 
-def build_openvino(bundle: Bundle, reference: Reference, precision: str, max_error: float, cache_dir: Path | None) -> Engine:
+def build_openvino(
+    bundle: Bundle, reference: Reference, precision: str, max_error: float, cache_dir: Path | None
+) -> Engine:
     """UNet and decoder in bfloat16 where their errors allow, the text encoder in float32."""
     folder = None if cache_dir is None else cache_dir / network_digest(bundle)[:32]
     models = _models(bundle, reference, folder)
@@ -99,7 +103,10 @@ def build_openvino(bundle: Bundle, reference: Reference, precision: str, max_err
     running = _running(bundle, models, chosen, folder)
     errors = reference.errors(running)
     if low == BF16:
-        kept = {"unet": accept(precision, "UNet", errors["latents"], max_error), "vae": accept(precision, "VAE", errors["picture"], max_error)}
+        kept = {
+            "unet": accept(precision, "UNet", errors["latents"], max_error),
+            "vae": accept(precision, "VAE", errors["picture"], max_error),
+        }
         if not all(kept.values()):
             chosen = {part: BF16 if kept[part] else F32 for part in kept}
             running = _running(bundle, models, chosen, folder)
@@ -121,7 +128,9 @@ def network_digest(bundle: Bundle) -> str:
 
 def _running(bundle: Bundle, models: dict[str, Any], precision: dict[str, str], folder: Path | None) -> Bundle:
     blobs = None if folder is None else folder / "blobs"
-    texts = tuple(TextEncoder(Network(models[f"text_{index}"], F32, blobs)) for index in range(len(bundle.text_encoders)))
+    texts = tuple(
+        TextEncoder(Network(models[f"text_{index}"], F32, blobs)) for index in range(len(bundle.text_encoders))
+    )
     decoder = Network(models["vae"], precision["vae"], blobs)
     return replace(
         bundle,
@@ -151,11 +160,19 @@ def _convert(bundle: Bundle, reference: Reference) -> Iterator[Any]:
     condition = bundle.encode_prompts([reference.prompt])
     added = bundle.family.added(bundle, condition, reference.noise) or {}
     dimensions = getattr(bundle.unet.config, "time_cond_proj_dim", None)
-    example = [reference.noise, torch.ones(1), condition.hidden, *([torch.zeros(1, dimensions)] if dimensions else []), *added.values()]
+    example = [
+        reference.noise,
+        torch.ones(1),
+        condition.hidden,
+        *([torch.zeros(1, dimensions)] if dimensions else []),
+        *added.values(),
+    ]
     yield _trace(_UNetCall(bundle.unet, bool(dimensions), tuple(added)), example)
     yield _trace(_DecodeCall(bundle.vae), [reference.latents])
     for encoder, tokenizer in zip(bundle.text_encoders, bundle.tokenizers, strict=True):
-        ids = tokenizer(["a"], padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
+        ids = tokenizer(
+            ["a"], padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt"
+        ).input_ids
         yield _trace(_TextCall(encoder), [ids])
 
 

@@ -14,8 +14,12 @@ class GenerateRequest(Frozen):
     """What a user asks for. Wrong values raise RequestError, which names every one of them."""
 
     prompt: str = Field(min_length=1, max_length=2000, description="What to draw.")
-    negative_prompt: str = Field("", max_length=2000, description="What to move away from; has an effect above guidance 1.")
-    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Equal seeds give equal pictures; null: random, and reported.")
+    negative_prompt: str = Field(
+        "", max_length=2000, description="What to move away from; has an effect above guidance 1."
+    )
+    seed: int | None = Field(
+        None, ge=0, le=MAX_SEED, description="Equal seeds give equal pictures; null: random, and reported."
+    )
     steps: int | None = Field(None, ge=1, le=100, description="Denoising steps; null: the model's own.")
     guidance_scale: float | None = Field(None, ge=0, le=30, description="Guidance scale; null: as distilled.")
     width: int | None = Field(None, ge=32, le=4096, description="Pixels; null: the model's own.")

@@ -5,6 +5,7 @@ are older ones pruned. Tensors lie in safetensors files, everything else in stat
 """
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,8 +66,7 @@ def write(
 
 def newest(out: Path, fingerprint: str, log: RunLog) -> Checkpoint | None:
     """The newest sound checkpoint of this run; damaged and foreign ones are removed with a warning."""
-    for leftover in out.glob(f".{PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    _sweep(out)
     sound = []
     for folder in out.glob(f"{PREFIX}*"):
         try:
@@ -75,6 +75,13 @@ def newest(out: Path, fingerprint: str, log: RunLog) -> Checkpoint | None:
             log.warn(f"{folder.name} cannot be resumed and is removed ({error}).")
             shutil.rmtree(folder, ignore_errors=True)
     return max(sound, key=lambda found: found.step, default=None)
+
+
+def _sweep(out: Path) -> None:
+    """Remove what a killed process left half written (the holders of `artifact.replacing`)."""
+    for leftover in list(out.rglob(".*")):
+        if re.fullmatch(r"\..+\.\w{8}", leftover.name) and leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _open(folder: Path, fingerprint: str) -> Checkpoint:

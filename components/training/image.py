@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -19,6 +18,7 @@ from components.export import Made, export
 from components.families.bundle import Bundle, Condition, load_bundle
 from components.families.schedule import NoiseSchedule
 from components.generation.latent import pictures
+from components.judge import Judge
 from components.metrics import adherence, mean, style_hits
 from components.promptset import PromptItem, load, with_trigger
 from components.recipe import TrainConfig
@@ -26,9 +26,6 @@ from components.training.curves import draw_curves
 from components.training.data import BatchOrder, CachedDataset
 from components.training.loop import Loop, Plan, seed_of
 from components.training.lora import Adapter, attach
-
-if TYPE_CHECKING:
-    from components.judge import Judge
 
 FINAL = "anime-lora-final"
 VALIDATION_TIMES = 8
@@ -172,12 +169,10 @@ class Trainer:
         return [PromptItem(variants[0], {}, seed) for seed, variants in enumerate(known)]
 
     @cached_property
-    def judge(self) -> "Judge | None":
+    def judge(self) -> Judge | None:
         """Who chooses the checkpoint; None: the validation loss does."""
         if "judge" not in self.inputs or "prompts" not in self.inputs or not self.config.select_prompts:
             return None
-        from components.judge import Judge
-
         return Judge.load(self.inputs["judge"])
 
     def _judge(self, drawn: Sequence[Image.Image]) -> dict[str, float]:
@@ -188,8 +183,9 @@ class Trainer:
         verdict = self.judge.look(list(drawn[:count]))
         asked = [item.attributes for item in self._prompts[:count]]
         followed, styled = mean(adherence(asked, verdict.attributes, style)), mean(style_hits(verdict.style, style))
-        # prompts that ask for nothing the style can show leave the style to decide
-        return {"adherence": followed, "style": styled, "score": styled * (1.0 if math.isnan(followed) else followed)}
+        if math.isnan(followed):  # the prompts ask for nothing that this style can show
+            return {"style": styled, "score": styled}
+        return {"adherence": followed, "style": styled, "score": styled * followed}
 
     def _save_grid(self, drawn: Sequence[Image.Image], epoch: int) -> None:
         path = self.out / "samples" / f"epoch-{epoch}.png"

@@ -24,7 +24,13 @@ from components.training.data import caption_key
 from components.training.lora import attach
 from tests.tiny import LATENTS, tiny_model, tiny_sd15, tiny_sdxl
 
-V = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+V = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+}
 CAPTIONS = ["kyarachar, blue hair", "kyarachar, red hair, smile", ""]
 
 
@@ -62,7 +68,15 @@ def make_dataset(folder, bundle):
 
 
 def config_for(base, **changes):
-    usual = {"model": tiny_model(base), "steps": 4, "batch_size": 2, "checkpoint_every": 2, "samples": 2, "rank": 4, "prompts": None}
+    usual = {
+        "model": tiny_model(base),
+        "steps": 4,
+        "batch_size": 2,
+        "checkpoint_every": 2,
+        "samples": 2,
+        "rank": 4,
+        "prompts": None,
+    }
     return DistillConfig(**{**usual, **changes})
 
 
@@ -133,7 +147,9 @@ def test_an_exact_student_has_no_loss_and_the_teacher_is_asked_once():
     schedule, picture = NoiseSchedule.from_config(V), torch.full((1, 4, 2, 2), 0.25)
     oracle = Oracle(schedule, picture)
     distiller = LCMDistiller(oracle, schedule, Condition(torch.zeros(1, 3, 2)), DistillConfig())
-    loss = distiller.on_latents(picture.expand(8, -1, -1, -1), Condition(torch.zeros(8, 3, 2)), torch.Generator().manual_seed(0))
+    loss = distiller.on_latents(
+        picture.expand(8, -1, -1, -1), Condition(torch.zeros(8, 3, 2)), torch.Generator().manual_seed(0)
+    )
     # c_skip lets a trace of x_t through at the smallest timesteps, on both sides alike up to one solver step
     assert float(loss) < 1e-3
     assert oracle.asked == [16, 8, 8]
@@ -143,7 +159,9 @@ def test_an_exact_student_has_no_loss_and_the_teacher_is_asked_once():
 
 
 def test_guidance_is_uniform_in_the_range():
-    distiller = LCMDistiller(None, NoiseSchedule.from_config(V), Condition(torch.zeros(1, 3, 2)), DistillConfig(guidance=(3.0, 5.0)))
+    distiller = LCMDistiller(
+        None, NoiseSchedule.from_config(V), Condition(torch.zeros(1, 3, 2)), DistillConfig(guidance=(3.0, 5.0))
+    )
     scales = distiller.guidance(4000, torch.Generator().manual_seed(0))
     assert scales.min() >= 3 and scales.max() <= 5
     assert float(scales.mean()) == pytest.approx(4.0, abs=0.05)
@@ -184,7 +202,12 @@ def test_paths_end_where_the_sampler_ends(tmp_path):
     bundle, config = load_variant(tiny_model(base)), config_for(base, path_share=1.0, path_steps=4, guidance=(3.0, 3.0))
     student = make_student(bundle, config, SilentLog())
     guide = Guide(student, bundle.schedule, bundle.encode_prompts([""]), config.path_steps)
-    assert [guide.grid(start).tolist() for start in (999, 499, 259, 19)] == [[999, 749, 499, 249], [499, 249], [259, 129], [19]]
+    assert [guide.grid(start).tolist() for start in (999, 499, 259, 19)] == [
+        [999, 749, 499, 249],
+        [499, 249],
+        [259, 129],
+        [19],
+    ]
     prompts = bundle.encode_prompts(["a", "b", "c"])
     paths = walk_paths(guide, prompts, LATENTS, config, tmp_path / "paths", SilentLog())
     assert len(paths.end) == 3 * 4 and len(paths.xt) == 3 * (4 + 4 + 2 + 2)
@@ -195,7 +218,9 @@ def test_paths_end_where_the_sampler_ends(tmp_path):
     asked = (paths.condition[paths.path[rows]], guide.empty)
     *_, (_, final) = sample(bundle, *asked, noise=paths.xt[rows], steps=4, guidance=3.0, seeds=[0, 0, 0])
     torch.testing.assert_close(paths.end[paths.path[rows]], final, rtol=0, atol=1e-4)
-    again = walk_paths(Guide(None, bundle.schedule, guide.empty, 4), prompts, LATENTS, config, tmp_path / "paths", SilentLog())
+    again = walk_paths(
+        Guide(None, bundle.schedule, guide.empty, 4), prompts, LATENTS, config, tmp_path / "paths", SilentLog()
+    )
     assert torch.equal(again.xt, paths.xt) and torch.equal(again.path, paths.path)
 
 
@@ -209,7 +234,7 @@ def test_path_points_are_drawn_by_share(tmp_path):
         xt, t, end, condition, scale = paths.draw(16, share, torch.Generator().manual_seed(0))
         assert xt.shape == end.shape == (16, *LATENTS) and len(condition) == len(scale) == 16
         found = sum(int(value) in starts for value in t)
-        assert found in {0.0: range(0, 9), 0.5: range(4, 13), 1.0: range(16, 17)}[share]
+        assert found in {0.0: range(9), 0.5: range(4, 13), 1.0: range(16, 17)}[share]
 
 
 @pytest.mark.parametrize(("family", "mode"), [("sd15", "lora"), ("sd15", "full"), ("sdxl", "lora")])
@@ -218,7 +243,9 @@ def test_the_stage_makes_a_model_that_draws(worlds, tmp_path, family, mode):
     config = config_for(base, mode=mode, path_share=0.5, paths=3, path_steps=2, learning_rate=1e-2)
     distill(config, inputs, tmp_path, SilentLog())
     facts = json.loads((tmp_path / "lcm_distilled_model" / "metadata.json").read_text())
-    assert facts["mode"] == mode and facts["steps"] == 4 and facts["guidance"] == 4.0 and facts["trigger"] == "kyarachar"
+    assert (
+        facts["mode"] == mode and facts["steps"] == 4 and facts["guidance"] == 4.0 and facts["trigger"] == "kyarachar"
+    )
     assert facts["parents"].keys() == {"dataset", "train"}
     log = json.loads((tmp_path / "distill_log.json").read_text())
     assert [row["step"] for row in log["steps"]] == [1, 2, 3, 4]

@@ -31,7 +31,9 @@ def images(portraits: list[Portrait]) -> torch.Tensor:
 def judge(portraits: list[Portrait], images: torch.Tensor, tmp_path_factory: pytest.TempPathFactory) -> Judge:
     folder = tmp_path_factory.mktemp("judge")
     budget = Budget(steps=12)
-    network = training.train_judge(images, portraits, folder / "work", budget, batch=8, width=8, features=16, report=lambda _: None)
+    network = training.train_judge(
+        images, portraits, folder / "work", budget, batch=8, width=8, features=16, report=lambda _: None
+    )
     measured = training.accuracy(network, images, portraits)
     return Judge.load(training.save_judge(network, folder / "out", measured, width=8, features=16))
 
@@ -55,7 +57,9 @@ def test_labels_are_unknown_where_the_style_cannot_show(portraits: list[Portrait
     answers = training.labels(portraits)
     for row, portrait in enumerate(portraits):
         for attribute in ATTRIBUTES:
-            assert (answers[attribute][row] == training.UNKNOWN) is not shows(portrait.style, attribute) or shows(portrait.style, attribute)
+            assert (answers[attribute][row] == training.UNKNOWN) is not shows(portrait.style, attribute) or shows(
+                portrait.style, attribute
+            )
         assert STYLES[int(answers[STYLE][row])] == portrait.style
 
 

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,6 @@ from flows.package import (
 from flows.server import Server, serve, smoke
 from tests.promoted import home, tiny_recipe, tiny_version
 
-RECIPE = tiny_recipe(engine="eager")
 LABELS = {"mlflow_run_id": "run-1", "mlflow_version": "1", "prefect_flow_run_id": None, "dvc_digest": "d41d.dir"}
 
 
@@ -41,7 +40,7 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def tag(champion: Path) -> str:
-    return build(RECIPE, champion, LABELS)
+    return build(tiny_recipe(engine="eager"), champion, LABELS)
 
 
 def test_only_what_serves_is_shipped() -> None:
@@ -70,7 +69,7 @@ def test_only_what_serves_is_shipped() -> None:
 def test_the_requirements_are_what_the_shipped_code_imports() -> None:
     tops = {name.partition(".")[0] for file in source_files() for name in imported(REPOSITORY / file)}
     outside = tops - set(sys.stdlib_module_names) - {"components", "serving"}
-    owners = {packages_distributions()[top][0].lower().replace("_", "-") for top in outside}
+    owners = {{"PIL": "pillow", "yaml": "pyyaml"}.get(top, top).replace("_", "-") for top in outside}
     of_bentoml = {name.split(">")[0].split("<")[0].split(";")[0].strip() for name in requires("bentoml") or ()}
     assert owners - {name.replace("_", "-") for name in of_bentoml} <= set(REQUIREMENTS)
     assert not {"mlflow", "prefect", "dvc", "datasketch"} & owners
@@ -104,7 +103,7 @@ def test_the_service_in_the_bento_is_its_own_copy_and_light(tag: str) -> None:
 
 def test_the_same_product_is_built_once(champion: Path, tag: str) -> None:
     before = (bento_folder(tag) / "bento.yaml").stat().st_mtime_ns
-    assert build(RECIPE, champion, {**LABELS, "mlflow_run_id": "run-2"}) == tag
+    assert build(tiny_recipe(engine="eager"), champion, {**LABELS, "mlflow_run_id": "run-2"}) == tag
     assert (bento_folder(tag) / "bento.yaml").stat().st_mtime_ns == before
     assert tag_of(tiny_recipe(engine="eager", max_concurrency=3), champion) != tag
     assert champion_bento() == tag
@@ -112,9 +111,9 @@ def test_the_same_product_is_built_once(champion: Path, tag: str) -> None:
 
 def test_only_the_champion_is_packaged(champion: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not the champion"):
-        build(RECIPE, champion.parent / "2", LABELS)
+        build(tiny_recipe(engine="eager"), champion.parent / "2", LABELS)
     with pytest.raises(ArtifactError, match="champion pointer"):
-        build(RECIPE, tmp_path / "1", LABELS)
+        build(tiny_recipe(engine="eager"), tmp_path / "1", LABELS)
 
 
 def test_a_champion_without_a_bento_is_told(tag: str) -> None:

@@ -117,7 +117,8 @@ def test_health_metrics_model_and_page(server: Server) -> None:
     assert "kyara_queue_depth 0.0" in metrics
     assert re.search(r'kyara_model_info\{digest="\w{64}",name="tiny",version="1"\} 1\.0', metrics)
     card = get(server, "/model").json()
-    assert {"name": "tiny", "version": "1", "trigger": "kyarachar", "license": "CC0-1.0"}.items() <= card.items()
+    told = {"version": "1", "trigger": "kyarachar", "license": "CC0-1.0", "metrics": {"lora.style": 1.0}}
+    assert told.items() <= card.items() and "eager" in card["engine"]
     page = get(server, "/")
     assert "キャラ" in page.text and "connect-src 'self'" in page.headers["content-security-policy"]
     assert not re.search(r"https?://|@import|src=\"//", page.text)

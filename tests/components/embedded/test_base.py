@@ -35,7 +35,9 @@ def tiny_unet() -> UNet2DConditionModel:
 def train_tiny(latents: torch.Tensor, portraits: list[Portrait], folder: Path, steps: int, **options: object) -> Path:
     autoencoder = ae.make_autoencoder(width=8)
     budget = Budget(steps=steps)
-    return base.train_base(latents, portraits, autoencoder, folder, budget, batch=4, make=tiny_unet, report=lambda _: None, **options)
+    return base.train_base(
+        latents, portraits, autoencoder, folder, budget, batch=4, make=tiny_unet, report=lambda _: None, **options
+    )
 
 
 def test_the_autoencoder_learns(images: torch.Tensor, tmp_path: Path) -> None:
@@ -135,7 +137,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     def fit(folder: Path, steps: int) -> Fit:
         torch.manual_seed(0)
         layer = torch.nn.Conv2d(4, 4, 3)
-        return Fit(layer, [Muon([layer.weight], 1e-2), torch.optim.AdamW([layer.bias], 1e-2)], Budget(steps=steps), folder)
+        return Fit(
+            layer, [Muon([layer.weight], 1e-2), torch.optim.AdamW([layer.bias], 1e-2)], Budget(steps=steps), folder
+        )
 
     def run(one: Fit, until: int) -> None:
         def loss(generator: torch.Generator) -> torch.Tensor:
@@ -162,11 +166,13 @@ def test_the_export_loads_as_stable_diffusion_and_warm_starts(portraits: list[Po
     latents = torch.randn(8, 4, SIZE // 4, SIZE // 4)
     folder = train_tiny(latents, portraits, tmp_path / "first", 2)
     assert max(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 15_000_000
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     assert isinstance(pipeline.vae, AutoencoderTiny)
-    picture = pipeline("pink hair, glasses", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
+    picture = pipeline("pink hair, glasses", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[
+        0
+    ]
     assert picture.size == (SIZE, SIZE)
     again = train_tiny(latents, portraits, tmp_path / "second", 1, start=folder)
     train_tiny(latents, portraits, tmp_path / "second", 2, out=again)

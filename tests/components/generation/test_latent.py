@@ -34,7 +34,13 @@ def test_draws_what_diffusers_draws(base):
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     generator = torch.Generator().manual_seed(5)
     theirs = pipeline(
-        "a girl", negative_prompt="bad", num_inference_steps=4, guidance_scale=3.0, generator=generator, height=32, width=32
+        "a girl",
+        negative_prompt="bad",
+        num_inference_steps=4,
+        guidance_scale=3.0,
+        generator=generator,
+        height=32,
+        width=32,
     ).images
     ours = pictures(load_variant(tiny_model(folder)), ["a girl"], [5], steps=4, guidance=3.0, negative="bad")
     assert np.abs(arrays(ours)[0] - arrays(theirs)[0]).max() <= 1
@@ -46,7 +52,9 @@ def test_consistency_sampling_draws_what_diffusers_draws(bundle):
     config = {key: value for key, value in pipeline.scheduler.config.items() if key != "timestep_spacing"}
     pipeline.scheduler = LCMScheduler.from_config(config)
     generator = torch.Generator().manual_seed(5)
-    theirs = pipeline("a girl", num_inference_steps=4, guidance_scale=1.0, generator=generator, height=32, width=32).images
+    theirs = pipeline(
+        "a girl", num_inference_steps=4, guidance_scale=1.0, generator=generator, height=32, width=32
+    ).images
     ours = pictures(bundle, ["a girl"], [5], steps=4, kind="lcm")
     assert np.abs(arrays(ours)[0] - arrays(theirs)[0]).max() <= 1
 
@@ -70,7 +78,12 @@ def test_guidance_one_asks_once(bundle):
     noise = initial_noise(bundle, [0], 32, 32)
     condition = bundle.encode_prompts(["a"])
     for guidance in (1.0, 2.0):
-        done = [n for n, _ in sample(bundle, condition, condition, noise=noise, steps=2, guidance=guidance, seeds=[0], predict=predict)]
+        done = [
+            n
+            for n, _ in sample(
+                bundle, condition, condition, noise=noise, steps=2, guidance=guidance, seeds=[0], predict=predict
+            )
+        ]
         assert done == [1, 2]
     assert asked == [1, 1, 2, 2]
 
@@ -78,7 +91,14 @@ def test_guidance_one_asks_once(bundle):
 def test_other_sizes_and_progress(bundle):
     seen = []
     images = pictures(
-        bundle, PROMPTS, [1, 2, 3], steps=1, guidance=1.0, size=(64, 32), batch_size=2, progress=lambda *at: seen.append(at)
+        bundle,
+        PROMPTS,
+        [1, 2, 3],
+        steps=1,
+        guidance=1.0,
+        size=(64, 32),
+        batch_size=2,
+        progress=lambda *at: seen.append(at),
     )
     assert [image.size for image in images] == [(64, 32)] * 3
     assert seen == [(2, 3), (3, 3)]
@@ -87,7 +107,9 @@ def test_other_sizes_and_progress(bundle):
 def adapter(folder, base, seed):
     """A random peft adapter; B is not zero, so it has an effect."""
     torch.manual_seed(seed)
-    model = get_peft_model(load_variant(tiny_model(base)).unet, LoraConfig(r=4, target_modules=["to_q", "conv1"], init_lora_weights=False))
+    model = get_peft_model(
+        load_variant(tiny_model(base)).unet, LoraConfig(r=4, target_modules=["to_q", "conv1"], init_lora_weights=False)
+    )
     model.save_pretrained(folder)
     return folder
 
@@ -98,7 +120,9 @@ def test_adapters_are_fused_one_after_the_other(tmp_path):
     adapter(lcm / "lcm_lora", base, 1)
     facts = {"mode": "lora", "steps": 4, "guidance": 4.0, "solver_steps": 50, "timestep_scaling": 10.0}
     (lcm / "metadata.json").write_text(json.dumps(facts))
-    plain, with_lora, student = (load_variant(tiny_model(base), **parts) for parts in ({}, {"lora": lora}, {"lora": lora, "lcm": lcm}))
+    plain, with_lora, student = (
+        load_variant(tiny_model(base), **parts) for parts in ({}, {"lora": lora}, {"lora": lora, "lcm": lcm})
+    )
     assert student.lcm == facts and not with_lora.lcm
     weights = [dict(bundle.unet.named_parameters()) for bundle in (plain, with_lora, student)]
     assert weights[0].keys() == weights[1].keys() == weights[2].keys()
@@ -109,7 +133,8 @@ def test_adapters_are_fused_one_after_the_other(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "metadata.json"), ("{", "metadata.json"), ('{"mode": "fast"}', "'fast'"), ('{"mode": "lora"}', "lcm_lora")]
+    ("content", "said"),
+    [(None, "metadata.json"), ("{", "metadata.json"), ('{"mode": "fast"}', "'fast'"), ('{"mode": "lora"}', "lcm_lora")],
 )
 def test_a_damaged_student_is_named(tmp_path, content, said):
     if content is not None:

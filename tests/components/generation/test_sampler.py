@@ -6,7 +6,16 @@ from diffusers import DDIMScheduler, LCMScheduler
 
 from components.errors import RequestError
 from components.families.schedule import NoiseSchedule
-from components.generation.sampler import boundary, combine, consistency, ddim_grid, ddim_move, embed_guidance, lcm_grid, solver_timesteps
+from components.generation.sampler import (
+    boundary,
+    combine,
+    consistency,
+    ddim_grid,
+    ddim_move,
+    embed_guidance,
+    lcm_grid,
+    solver_timesteps,
+)
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
 EPSILON = {**BETAS, "set_alpha_to_one": False, "steps_offset": 1}

@@ -1,5 +1,6 @@
 """Reading the dataset stage's cache."""
 
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_splits_are_disjoint(folder: Path) -> None:
 def test_every_epoch_takes_each_sample_once_in_its_own_order(folder: Path) -> None:
     data = CachedDataset.open(folder, "train")
     orders = [data.batches(epoch, 3, seed=1) for epoch in range(3)]
-    assert all(sorted(sum(order, [])) == list(range(8)) for order in orders)
+    assert all(sorted(chain.from_iterable(order)) == list(range(8)) for order in orders)
     assert orders[0] != orders[1] != orders[2]
     assert orders == [data.batches(epoch, 3, seed=1) for epoch in range(3)]
     assert len(data.batches(0, 3, seed=1, multiple=4)) == 4
@@ -34,7 +35,7 @@ def test_every_epoch_takes_each_sample_once_in_its_own_order(folder: Path) -> No
 def test_batches_by_number_equal_the_epochs(folder: Path) -> None:
     data = CachedDataset.open(folder, "train")
     order = BatchOrder(data, 3, seed=1)
-    expected = sum((data.batches(epoch, 3, seed=1) for epoch in range(3)), [])
+    expected = [batch for epoch in range(3) for batch in data.batches(epoch, 3, seed=1)]
     assert [order[number] for number in range(9)] == expected
     assert order[2] == expected[2], "going back is allowed"
 
@@ -65,7 +66,7 @@ def test_sdxl_has_pooled_text(tmp_path: Path) -> None:
 
 
 def test_a_caption_without_embedding_is_named(folder: Path) -> None:
-    with pytest.raises(DataError, match="no cached text embedding.*never seen"):
+    with pytest.raises(DataError, match=r"no cached text embedding.*never seen"):
         CachedDataset.open(folder, "train").condition("never seen")
 
 

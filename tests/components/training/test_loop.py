@@ -193,7 +193,9 @@ def test_accumulation_averages_the_parts(tmp_path: Path) -> None:
 
 def test_a_diverging_run_stops_with_advice_and_keeps_its_checkpoint(tmp_path: Path) -> None:
     job = Job(tmp_path)
-    with pytest.raises(ModelError, match=r"diverged at step 7 of 12.*step 4 is kept.*Lower learning_rate \(to 0.02") as caught:
+    with pytest.raises(
+        ModelError, match=r"diverged at step 7 of 12.*step 4 is kept.*Lower learning_rate \(to 0.02"
+    ) as caught:
         job.run(lambda index, generator: job.loss(index, generator) * (math.nan if index == 6 else 1))
     assert caught.value.code == "model"
     assert folders(tmp_path) == ["checkpoint-step-4"]

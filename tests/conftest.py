@@ -1,0 +1,60 @@
+"""What every test gets: a home of its own session, quiet tools, and on request a Prefect server."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before anything imports prefect or mlflow: they read the environment once.
+_HOME = tempfile.TemporaryDirectory(prefix="kyara-tests-")
+os.environ["KYARA_HOME"] = _HOME.name
+os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(Path(_HOME.name) / "prefect-results"))
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+
+from components.settings import quiet_environment, settings  # noqa: E402
+
+quiet_environment()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings of other people's code that nobody here can mend."""
+    for message in ("The ``noload`` loader strategy is deprecated",):  # mlflow 3.17 on SQLAlchemy 2.1
+        config.addinivalue_line("filterwarnings", f"ignore:{message}")
+
+
+@pytest.fixture(scope="session")
+def session_home() -> Path:
+    """KYARA_HOME of the whole session."""
+    return Path(_HOME.name)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A KYARA_HOME for one test."""
+    monkeypatch.setenv("KYARA_HOME", str(tmp_path))
+    settings.cache_clear()
+    yield tmp_path
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_settings() -> Iterator[None]:
+    """A test that sets KYARA_* through monkeypatch leaves no settings behind."""
+    yield
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """One Prefect server for the session (15 s to start)."""
+    import warnings
+
+    from prefect.testing.utilities import prefect_test_harness
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with prefect_test_harness(server_startup_timeout=120):
+            yield
