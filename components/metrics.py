@@ -103,10 +103,11 @@ class KernelDistance:
         """The distance for each row of counts [R, N], [R].
 
         A picture drawn twice is not paired with itself, else every resample would look further away than the sample.
+        NaN for a row that holds one picture only.
         """
         total = weights.sum(axis=1)
         pairs = total**2 - (weights**2).sum(axis=1)
-        inner = ((weights @ self._inner) * weights).sum(axis=1) / np.maximum(pairs, 1)
+        inner = _divide(((weights @ self._inner) * weights).sum(axis=1), pairs)
         return np.asarray(inner - 2 * (weights @ self._across) / total + self._constant)
 
 

@@ -70,7 +70,7 @@ class DatasetConfig(StepConfig):
     background: tuple[int, int, int] = Field((255, 255, 255), description="Colour behind transparent pictures, RGB.")
     validation_share: Share = Field(0.08, description="Share of pictures kept out of training for the validation loss.")
     tag_shuffles: Count = Field(4, description="Caption variants (tags shuffled) whose text embeddings are cached.")
-    license: str | None = Field(None, description="Licence of the pictures; default: what provenance.json in the folder says.")
+    license: str | None = Field(None, description="Licence of pictures that state none of their own; null: what provenance.json says.")
 
     def sources(self) -> dict[str, str]:
         return {**super().sources(), "data": self.source}

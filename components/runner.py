@@ -124,10 +124,10 @@ def code_version(module: str) -> str:
         name = waiting.pop()
         if name in seen or name in _NEUTRAL:
             continue
-        spec = find_spec(name)
-        if spec is None or spec.origin is None:
+        file = _source(name)
+        if file is None:
             continue
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        tree = ast.parse(file.read_text(encoding="utf-8"))
         seen[name] = ast.dump(tree)
         waiting += [found for node in ast.walk(tree) for found in _imports(node)]
     text = "".join(f"{name}\0{source}\n" for name, source in sorted(seen.items()))
@@ -142,11 +142,13 @@ def _imports(node: ast.AST) -> list[str]:
         names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     else:
         names = []
-    return [name for name in names if name.startswith("components") and _is_module(name)]
+    return [name for name in names if name.startswith("components") and _source(name) is not None]
 
 
-def _is_module(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+def _source(module: str) -> Path | None:
+    """A module's file; of our own by its path, because `find_spec` imports the parents of what it looks for, and torch with them."""
+    if module.startswith("components"):
+        path = Path(__file__).parent.parent.joinpath(*module.split("."))
+        return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
+    spec = find_spec(module)
+    return Path(spec.origin) if spec is not None and spec.origin is not None else None

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,24 +58,26 @@ def make_renders(world: World) -> None:
 
 
 def make_autoencoder(world: World) -> None:
-    """Trained on the base styles alone."""
+    """Trained on the base styles alone: both halves, then the decoder on the whitened latents.
+
+    A warm start trains the decoder only, because the UNet in `data/` knows the latents of the encoder beside it.
+    """
     from components.embedded.autoencoder import psnr, train_autoencoder
     from components.embedded.fitting import Budget
     from components.embedded.renders import load
 
     images, _ = load(world.renders("train"))
     unseen, portraits = load(world.renders("heldout"))
-    start = world.data / "base" / "vae" if world.warm_start else None
-    model = train_autoencoder(
-        as_planes(images),
-        world.work / "autoencoder",
-        Budget(minutes=world.minutes["autoencoder"]),
-        validation=as_planes(unseen),
-        device=world.device,
-        start=start,
-        report=say,
+    folder, minutes = world.work / "autoencoder", world.minutes["autoencoder"]
+    train = partial(
+        train_autoencoder, as_planes(images), validation=as_planes(unseen), device=world.device, report=say
     )
-    model.save_pretrained(world.work / "autoencoder" / "model")
+    start = world.data / "base" / "vae"
+    if not world.warm_start:
+        start = folder / "joint" / "model"
+        train(folder / "joint", Budget(minutes=0.7 * minutes)).save_pretrained(start)
+    model = train(folder, Budget(minutes=0.3 * minutes), start=start, decoder_only=True)
+    model.save_pretrained(folder / "model")
     for style in sorted({portrait.style for portrait in portraits}):
         chosen = [index for index, portrait in enumerate(portraits) if portrait.style == style]
         say(f"autoencoder: {style}: PSNR {psnr(model, as_planes(unseen[chosen])):.2f} dB on held-out renders")

@@ -1,13 +1,13 @@
-"""Latent consistency distillation (Luo et al., arXiv 2310.04378): the loss, as functions of tensors and one class over them.
+"""Latent consistency distillation (Luo et al., arXiv 2310.04378): the loss, as functions of tensors and a class.
 
-A consistency function f(x_t, t) names the clean latents at the end of the teacher's guided probability-flow ODE. Two losses
-teach it; both compare f at a point with what is known further down the same ODE:
+A consistency function f(x_t, t) names the clean latents at the end of the teacher's guided probability-flow ODE. Two
+losses teach it; both compare f at a point with what is known further down the same ODE:
 
-one solver step   the paper's: noise the data, let the teacher's guided DDIM go from t to t - k, ask the student there (no
-                  gradient). Cheap to begin with, but knowledge travels from t = 0 upwards one step of the solver at a time.
-a whole path      the solver has gone to the end beforehand and its points are kept (`paths.py`); the boundary condition
-                  f(x, 0) = x then makes the target the path's end itself. Exact from the first step on, and the student's
-                  update needs no teacher; what it costs is paid once.
+one solver step   the paper's: noise the data, let the teacher's guided DDIM go from t to t - k, ask the student there
+                  (no gradient). Knowledge travels from t = 0 upwards, one step of the solver at a time.
+a whole path      the solver has gone to the end beforehand and its points are kept (`paths.py`); the boundary
+                  condition f(x, 0) = x then makes the target the path's end itself. Exact from the first step on,
+                  and an update needs no teacher: what a path costs is paid once.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from components.recipe import DistillConfig
 
 
 def pseudo_huber(value: Tensor, target: Tensor, c: float) -> Tensor:
-    """Mean of sqrt(d^2 + c^2) - c: squared error for |d| well below c, absolute error above (arXiv 2310.14189, section 3.3).
+    """Mean of sqrt(d^2 + c^2) - c: squared error for |d| well below c, absolute above (arXiv 2310.14189, section 3.3).
 
     Written as d^2 / (sqrt(d^2 + c^2) + c), which keeps small errors apart in float32.
     """
@@ -32,8 +32,24 @@ def pseudo_huber(value: Tensor, target: Tensor, c: float) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Points:
+    """A batch of points of paths: x_t and the clean end [B, C, h, w], t [B], and what the path was drawn with."""
+
+    xt: Tensor
+    t: Tensor
+    end: Tensor
+    condition: Condition
+    scale: Tensor
+
+    def to(self, device: torch.device) -> "Points":
+        """As Tensor.to."""
+        xt, t, end, scale = (value.to(device) for value in (self.xt, self.t, self.end, self.scale))
+        return Points(xt, t, end, self.condition.to(device), scale)
+
+
+@dataclass(frozen=True)
 class SolverGrid:
-    """The teacher's solver: `timesteps` [N], rising; each step goes down to `below` [N] with `landing` [N] = a at `below`.
+    """The teacher's solver: `timesteps` [N], rising; each step goes down to `below` [N], where a = `landing` [N].
 
     Step i goes from k (i + 1) - 1 to k i - 1; the lowest one ends at t = 0, where f is the identity (LCM, section 4.3).
     """
@@ -56,8 +72,8 @@ def solver_step(
     """The guided teacher's DDIM step from x_t to where a = `landing` (LCM, equations 11 to 14).
 
     Args:
-        cond, uncond: the teacher's outputs in its own parametrisation [B, C, h, w]. Guiding the output equals guiding x0 and
-            eps, which are affine in it.
+        cond, uncond: the teacher's outputs in its own parametrisation [B, C, h, w]. Guiding the output equals guiding
+            x0 and eps, which are affine in it.
         t: [B]; landing, scale: [B, 1, 1, 1].
     """
     output = combine(cond, uncond, scale)
@@ -93,14 +109,10 @@ class LCMDistiller:
             target = self._f(self.student.aim(lower, below, condition, scale), lower, below)
         return pseudo_huber(self._f(self.student.predict(xt, t, condition, scale), xt, t), target, self.config.huber_c)
 
-    def on_paths(self, xt: Tensor, t: Tensor, end: Tensor, condition: Condition, scale: Tensor) -> Tensor:
-        """Consistency with the end of a teacher's path.
-
-        Args:
-            xt, t: points [B, C, h, w] and their timesteps [B]; end: where their paths end.
-            condition, scale: what the paths were drawn with; scale [B].
-        """
-        return pseudo_huber(self._f(self.student.predict(xt, t, condition, scale), xt, t), end, self.config.huber_c)
+    def on_paths(self, points: Points) -> Tensor:
+        """Consistency with the ends of the teacher's paths."""
+        output = self.student.predict(points.xt, points.t, points.condition, points.scale)
+        return pseudo_huber(self._f(output, points.xt, points.t), points.end, self.config.huber_c)
 
     def guidance(self, count: int, generator: Generator) -> Tensor:
         """Guidance scales [count], uniform in the recipe's range."""

@@ -1,8 +1,8 @@
 """Paths of the guided teacher's solver, walked beforehand: from noise to picture, and from pictures noised again.
 
-A student at inference sees pure noise first, then its own pictures with fresh noise. So does the teacher here: each picture is
-walked once from pure noise, and once from each further timestep that the served student is asked at. Every point of a path has
-the same clean end, which is the target of `LCMDistiller.on_paths`.
+A student at inference sees pure noise first, then its own pictures with fresh noise. So does the teacher here: each
+picture is walked once from pure noise, and once from each further timestep that the served student is asked at. Every
+point of a path has the same clean end, which is the target of `LCMDistiller.on_paths`.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from components.artifact import replacing
 from components.contracts import RunLog
-from components.distillation.lcm import solver_step
+from components.distillation.lcm import Points, solver_step
 from components.distillation.students import Student
 from components.families.bundle import Condition
 from components.families.schedule import NoiseSchedule
@@ -40,16 +40,12 @@ class Paths:
     scale: Tensor
     condition: Condition
 
-    def draw(
-        self, count: int, first_share: float, generator: Generator
-    ) -> tuple[Tensor, Tensor, Tensor, Condition, Tensor]:
-        """Arguments of `on_paths` for `count` random points; about `first_share` of them begin a path."""
-        weights = torch.where(
-            self.first, first_share / self.first.sum(), (1 - first_share) / (~self.first).sum().clamp(min=1)
-        )
-        rows = torch.multinomial(weights, count, replacement=True, generator=generator)
+    def draw(self, count: int, first_share: float, generator: Generator) -> Points:
+        """`count` random points; about `first_share` of them begin a path."""
+        share = torch.where(self.first, first_share / self.first.sum(), (1 - first_share) / (~self.first).sum())
+        rows = torch.multinomial(share, count, replacement=True, generator=generator)
         path = self.path[rows]
-        return self.xt[rows], self.t[rows], self.end[path], self.condition[path], self.scale[path]
+        return Points(self.xt[rows], self.t[rows], self.end[path], self.condition[path], self.scale[path])
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Guide:
     steps: int
 
     def grid(self, start: int) -> Tensor:
-        """Timesteps from `start` down, evenly, as many as its share of `steps` over the whole schedule; the last step ends clean."""
+        """Timesteps from `start` down, evenly, as many as its share of `steps`; from the last one it is to the end."""
         count = math.ceil(self.steps * (start + 1) / len(self.schedule))
         return (torch.arange(count, 0, -1) * (start + 1) / count).round().long() - 1
 
@@ -83,7 +79,7 @@ class Guide:
 def walk_paths(
     guide: Guide, prompts: Condition, shape: Sequence[int], config: DistillConfig, folder: Path, log: RunLog
 ) -> Paths:
-    """Walk from pure noise and again from noised pictures, once per prompt; parts that `folder` holds are not walked again.
+    """Walk from pure noise and from noised pictures, for each prompt; parts that `folder` holds are not walked again.
 
     Args:
         prompts: encoded [N], on the device; shape: of latents (C, h, w).

@@ -27,7 +27,7 @@ TEACHER_STEPS = 20
 
 
 def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: RunLog) -> None:
-    """Distil base and character LoRA into a few-step model; leave checkpoints, log, curves, samples and `lcm_distilled_model/`.
+    """Distil base and character LoRA; leave checkpoints, log, curves, samples and `lcm_distilled_model/`.
 
     Raises:
         DataError: the dataset cache or the prompts cannot be read.
@@ -65,11 +65,8 @@ class Losses:
 
     def __call__(self, index: int, generator: Generator) -> Tensor:
         if self.paths is not None and float(torch.rand((), generator=generator)) < self.config.path_share:
-            xt, t, end, condition, scale = (
-                value.to(self.device)
-                for value in self.paths.draw(self.config.batch_size, self.config.first_share, generator)
-            )
-            return self.distiller.on_paths(xt, t, end, condition, scale)
+            points = self.paths.draw(self.config.batch_size, self.config.first_share, generator)
+            return self.distiller.on_paths(points.to(self.device))
         latents, condition = self.data.draw(self.order[index], generator, empty_share=self.config.empty_prompt_share)
         return self.distiller.on_latents(latents.to(self.device), condition.to(self.device), generator)
 

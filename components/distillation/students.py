@@ -21,7 +21,7 @@ GUIDANCE_WIDTH = 256
 
 
 class Student(Protocol):
-    """Three voices: the teacher's, the student's, and the target's. All take latents [B, C, h, w], t [B]; scale is [B]."""
+    """Three voices: the teacher's, the student's, the target's. All take latents [B, C, h, w], t [B]; scale is [B]."""
 
     module: nn.Module
 
@@ -51,7 +51,7 @@ class Student(Protocol):
 
 
 class LoraStudent:
-    """LCM-LoRA (arXiv 2311.05556): switched off, the UNet is the teacher. The target is the student itself, without gradient."""
+    """LCM-LoRA (arXiv 2311.05556): switched off, the UNet is the teacher. The target is the student, no gradient."""
 
     def __init__(self, bundle: Bundle, config: DistillConfig, log: RunLog) -> None:
         self.module: Any = bundle.unet
@@ -92,7 +92,7 @@ class LoraStudent:
 
 
 class FullStudent:
-    """All weights, guidance as an input (LCM, section 4.2), and an exponential moving average as the target (and the result)."""
+    """All weights, guidance as an input (LCM, section 4.2), a moving average as the target and the result."""
 
     def __init__(self, bundle: Bundle, config: DistillConfig) -> None:
         self._teacher, self._decay = bundle, config.ema_decay
@@ -121,8 +121,8 @@ class FullStudent:
 
     @torch.no_grad()
     def after_step(self) -> None:
-        averages, values = list(self._average.parameters()), list(self.module.parameters())
-        torch._foreach_lerp_(averages, values, 1 - self._decay)
+        for average, value in zip(self._average.parameters(), self.module.parameters(), strict=True):
+            average.lerp_(value, 1 - self._decay)
 
     def save(self, folder: Path) -> None:
         self._average.save_pretrained(str(folder / "unet"), max_shard_size="14MB")
@@ -153,11 +153,11 @@ def facts(config: DistillConfig) -> dict[str, Any]:
     }
 
 
-def _guided(unet: Any) -> nn.Module:
-    """A copy of the teacher that takes a guidance embedding; its projection begins at zero, so that it begins as the teacher."""
-    student: nn.Module = type(unet).from_config({**unet.config, "time_cond_proj_dim": GUIDANCE_WIDTH})
+def _guided(unet: Any) -> Any:
+    """A copy of the teacher that takes a guidance embedding; its projection is zero: it begins as the teacher."""
+    student: Any = type(unet).from_config({**unet.config, "time_cond_proj_dim": GUIDANCE_WIDTH})
     missing, unexpected = student.load_state_dict(unet.state_dict(), strict=False)
     assert missing == ["time_embedding.cond_proj.weight"] and not unexpected
-    nn.init.zeros_(student.time_embedding.cond_proj.weight)  # type: ignore[union-attr, arg-type]
-    memory = torch.channels_last if next(unet.parameters()).device.type == "cpu" else torch.contiguous_format
-    return student.to(memory_format=memory)
+    nn.init.zeros_(student.time_embedding.cond_proj.weight)
+    on_cpu = next(unet.parameters()).device.type == "cpu"
+    return student.to(memory_format=torch.channels_last if on_cpu else torch.contiguous_format)

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.embedded.fitting import Budget, Fit, Muon, placed
+from components.embedded.fitting import Budget, Fit, muon_and_adam, placed
 
 WIDTH = 48
 LATENT_CHANNELS = 4
@@ -160,7 +160,7 @@ def train_autoencoder(
     model = AutoencoderTiny.from_pretrained(start) if start else make_autoencoder(width)
     model = placed(model.float(), device)
     model.encoder.requires_grad_(not decoder_only)
-    fit = Fit(model, _optimizers(model), budget, folder, decay=0.998)
+    fit = Fit(model, muon_and_adam(model, 2.5e-3, 1e-3), budget, folder, decay=0.998)
 
     def loss(generator: torch.Generator) -> Tensor:
         size = min(CROP if fit.progress < 0.7 else 2 * CROP, images.shape[-1])
@@ -178,14 +178,6 @@ def train_autoencoder(
         whiten(model, images[:512])
     model.eval()
     return model
-
-
-def _optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for the square convolutions, AdamW for the edges of the network and the biases."""
-    square = [p for p in model.parameters() if p.requires_grad and p.ndim == 4 and p.shape[0] == p.shape[1]]
-    chosen = {id(p) for p in square}
-    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
-    return [Muon(square, lr=2.5e-3), torch.optim.AdamW(rest, lr=1e-3, weight_decay=0.0)]
 
 
 @torch.no_grad()

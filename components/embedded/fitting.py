@@ -91,6 +91,15 @@ class Muon(torch.optim.Optimizer):
         parameter.add_(update.reshape(parameter.shape), alpha=-lr * scale)
 
 
+def muon_and_adam(module: nn.Module, muon: float, adam: float) -> list[torch.optim.Optimizer]:
+    """Muon with its learning rate for inner convolutions and wide matrices, AdamW for the edges, the norms and the biases."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    inner = [parameter for parameter in trained if parameter.ndim > 1 and min(parameter.shape[:2]) > 31]
+    chosen = {id(parameter) for parameter in inner}
+    rest = [parameter for parameter in trained if id(parameter) not in chosen]
+    return [Muon(inner, muon), torch.optim.AdamW(rest, adam, betas=(0.9, 0.99), weight_decay=0.0)]
+
+
 class Average:
     """Exponential moving average of the weights, with the warm-up min(decay, (1 + n) / (10 + n))."""
 

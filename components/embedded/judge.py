@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from components.embedded.autoencoder import reconstruct, to_signed
-from components.embedded.fitting import Budget, Fit, placed
+from components.embedded.fitting import Budget, Fit, muon_and_adam, placed
 from components.embedded.renders import Portrait, sample_portraits
 from components.embedded.renders import render as draw
 from components.judge import STYLE, Judge, JudgeNetwork
@@ -50,7 +50,7 @@ def damaged(images: Tensor, generator: torch.Generator, decode: Damage | None = 
     part = slice(count // 4, count)
     bad = images[part]
     if decode is not None:
-        some = slice(0, len(bad) // 3)
+        some = slice(0, len(bad) // 4)
         bad = torch.cat([decode(bad[some]), bad[some.stop :]])
     draw = torch.rand(len(bad), 5, generator=generator).to(bad)
     pick = draw[:, :, None, None, None]
@@ -81,13 +81,12 @@ def train_judge(
     width: int = 32,
     features: int = 128,
     report: Callable[[str], None] = print,
-    report_every: int = 200,
+    report_every: int = 50,
 ) -> JudgeNetwork:
     """Train on uint8 `images` [N, 3, 128, 128] and what they show; resumes from `folder`."""
     torch.manual_seed(0)
     network = placed(JudgeNetwork(HEADS, width, features), device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1.5e-3, weight_decay=0.02)
-    fit = Fit(network, [optimizer], budget, folder, decay=0.99)
+    fit = Fit(network, muon_and_adam(network, 5e-3, 2e-3), budget, folder, decay=0.99)
     answers = labels(portraits)
 
     def decode(sample: Tensor) -> Tensor:
@@ -97,7 +96,7 @@ def train_judge(
     def loss(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(images), (batch,), generator=generator)
         sample = to_signed(images[chosen]).to(device)
-        sample = damaged(sample, generator, decode if autoencoder is not None and fit.step % 3 == 0 else None)
+        sample = damaged(sample, generator, decode if autoencoder is not None and fit.step % 4 == 0 else None)
         return judge_loss(network, sample, {head: value[chosen].to(device) for head, value in answers.items()})
 
     for step in fit.steps(loss):

@@ -138,13 +138,11 @@ def _bootstrap(config: EvaluateConfig, count: int) -> Bootstrap:
 
 
 def variant_rows(names: Iterable[str], figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a variant, from the figures whose key begins with its name; equal columns everywhere."""
+    """One row a variant, from the figures whose key begins with its name; the columns are those of the last one."""
     names = list(names)
     own = {
         name: {key.removeprefix(f"{name}."): value for key, value in figures.items() if key.startswith(f"{name}.")}
         for name in names
     }
-    columns = sorted(
-        {column for row in own.values() for column, value in row.items() if isinstance(value, int | float)}
-    )
+    columns = sorted(column for column, value in own[names[-1]].items() if isinstance(value, int | float))
     return [{"variant": name, **{column: own[name].get(column) for column in columns}} for name in names]

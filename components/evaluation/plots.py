@@ -4,11 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-
-mpl.use("Agg")
-
 from matplotlib.figure import Figure
 
 _COLORS = ("#8d99ae", "#3a86ff", "#ff006e")
@@ -69,6 +65,6 @@ def _axes(title: str) -> tuple[Figure, Any]:
 
 def _finish(plot: Figure, axes: Any, path: Path, legend: bool = True) -> None:
     if legend:
-        axes.legend(loc="lower right")
+        plot.legend(loc="outside right upper")
     path.parent.mkdir(parents=True, exist_ok=True)
     plot.savefig(path, dpi=110)

@@ -60,9 +60,9 @@ class Bundle:
     """A model in memory. Frozen weights live in `dtype` on `device`; the VAE stays in float32 (SDXL's overflows in half)."""
 
     family: Family
-    unet: nn.Module
-    vae: nn.Module
-    text_encoders: tuple[nn.Module, ...]
+    unet: Any  # diffusers' and transformers' modules, whose attributes torch's stubs do not know
+    vae: Any
+    text_encoders: tuple[Any, ...]
     tokenizers: tuple[Any, ...]
     scheduler_config: dict[str, Any]
     base: str
@@ -95,13 +95,13 @@ class Bundle:
     def encode_images(self, images: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] in [-1, 1] to scaled latents [B, C, H/scale, W/scale], the mode of the posterior."""
         encoded = self.vae.encode(images.to(self.device, torch.float32))
-        latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+        latents: Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
         return latents * float(self.vae.config.scaling_factor)
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Scaled latents to pictures [B, 3, H, W] in [0, 1], float32."""
-        decoded = self.vae.decode(latents.float() / float(self.vae.config.scaling_factor)).sample
+        decoded: Tensor = self.vae.decode(latents.float() / float(self.vae.config.scaling_factor)).sample
         return (decoded / 2 + 0.5).clamp(0, 1)
 
     def predict(self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:

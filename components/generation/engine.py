@@ -1,29 +1,31 @@
 """What runs the networks: torch as it is, OpenVINO on a CPU, torch.compile on a GPU.
 
-An engine is a bundle whose modules run elsewhere, plus a lock: several requests may interleave, the networks see one call at a
-time. How far an engine may stray is measured, never assumed: one picture is drawn with plain torch and again with the engine.
+An engine is a bundle whose modules run elsewhere, plus a lock: several requests may interleave, the networks see one
+call at a time. How far it may stray is measured, never assumed: one picture is drawn with plain torch and with it.
 """
 
+import copy
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from components.errors import EnvironmentProblem, KyaraError
 from components.families.bundle import Bundle, Condition
-from components.generation.latent import initial_noise, sample
+from components.generation.latent import initial_noise, last, sample
 
 logger = logging.getLogger("kyara")
 
 
 @dataclass
 class Engine:
-    """`errors`: relative error of "latents" (a whole picture's denoising) and "picture" (decoding) against plain torch."""
+    """`errors` against plain torch, relative: "latents" (a whole picture's denoising) and "picture" (decoding)."""
 
     bundle: Bundle
     kind: str
@@ -56,7 +58,7 @@ class Engine:
 class Decoder(nn.Module):
     """Stands in for a VAE whose decoder runs elsewhere."""
 
-    def __init__(self, vae: nn.Module, decode: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, vae: Any, decode: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.config, self.encode, self._decode = vae.config, vae.encode, decode
 
@@ -161,7 +163,8 @@ def _build_compiled(bundle: Bundle, reference: Reference, precision: str, max_er
     low = torch.bfloat16 if precision != "float32" and bundle.device.type == "cuda" else torch.float32
     compiled = _compile(bundle, low)
     errors = reference.errors(compiled)
-    if low is torch.bfloat16 and not all([accept(precision, part, error, max_error) for part, error in errors.items()]):
+    accepted = [accept(precision, part, error, max_error) for part, error in errors.items()]
+    if low is torch.bfloat16 and not all(accepted):
         low = torch.float32
         compiled = _compile(bundle, low)
         errors = reference.errors(compiled)
@@ -170,23 +173,16 @@ def _build_compiled(bundle: Bundle, reference: Reference, precision: str, max_er
 
 
 def _compile(bundle: Bundle, dtype: torch.dtype) -> Bundle:
-    import copy
-
-    unet = torch.compile(copy.deepcopy(bundle.unet).to(dtype), dynamic=False)
+    unet: Any = torch.compile(copy.deepcopy(bundle.unet).to(dtype), dynamic=False)
     vae = copy.deepcopy(bundle.vae).to(dtype)
     decode = torch.compile(lambda latents: vae.decode(latents).sample, dynamic=False)
-    return replace(
-        bundle, unet=unet, vae=Decoder(bundle.vae, lambda latents: decode(latents.to(dtype)).float()), dtype=dtype
-    )
+    decoder = Decoder(bundle.vae, lambda latents: decode(latents.to(dtype)).float())
+    return replace(bundle, unet=unet, vae=decoder, dtype=dtype)
 
 
 def _denoise(bundle: Bundle, noise: Tensor, prompt: str, steps: int) -> Tensor:
     """Latents of one picture: a student as distilled, another model without guidance."""
-    student = bool(bundle.lcm)
-    latents = noise
-    for _, latents in sample(
-        bundle, bundle.encode_prompts([prompt]), noise=noise, steps=steps, guidance=None if student else 1.0,
-        kind="lcm" if student else "ddim", seeds=[0],
-    ):  # fmt: skip
-        pass
-    return latents
+    condition = bundle.encode_prompts([prompt])
+    if bundle.lcm:
+        return last(sample(bundle, condition, noise=noise, steps=steps, kind="lcm", seeds=[0]))
+    return last(sample(bundle, condition, noise=noise, steps=steps, guidance=1.0, seeds=[0]))

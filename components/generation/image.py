@@ -95,7 +95,7 @@ class ImageGenerator:
         return f"{word}, {request.prompt}" if wanted else request.prompt
 
     def _size(self, request: GenerateRequest) -> tuple[int, int]:
-        """Width and height in pixels. The UNet halves latents at every level but the last, so sides are multiples of that."""
+        """Width and height in pixels. The UNet halves latents at every level but the last: sides are multiples."""
         own = self.promoted.card.model.resolution
         width, height = request.width or own, request.height or own
         unit = self.bundle.scale * 2 ** (len(self.bundle.unet.config.block_out_channels) - 1)

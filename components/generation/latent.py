@@ -1,13 +1,14 @@
-"""From noise to latents to pictures, for any family, sampler and engine. Equal seeds give equal pictures, whatever the batch."""
+"""From noise to latents to pictures, for any family, sampler and engine. A seed gives its picture in any batch."""
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.errors import ModelError
 from components.families.bundle import Bundle, Condition, load_bundle
@@ -37,13 +38,13 @@ def sample(
     seeds: Sequence[int],
     predict: Predict | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Denoise; after each step yield how many are done and the clean latents as estimated so far, last the final latents.
+    """Denoise; after each step yield how many are done and the clean latents as estimated, last the final ones.
 
     Args:
         condition, negative: encoded prompts [B] and what to move away from [B] or [1].
         noise: from `initial_noise` with the same seeds.
-        guidance: the usual scale; 1 or less asks without `negative`. None, with "lcm" only: as distilled. A student with embedded
-            guidance takes the scale as an input and never asks twice.
+        guidance: the usual scale; 1 or less asks without `negative`. None, with "lcm" only: as distilled. A student with
+            embedded guidance takes the scale as an input and never asks twice.
         seeds: one per picture; "lcm" adds noise between steps.
         predict: an engine's UNet instead of the bundle's.
     """
@@ -55,20 +56,15 @@ def sample(
         condition = Condition.cat([negative.expand(len(noise)) if len(negative) == 1 else negative, condition])
     grid = _grid(bundle, steps, kind)
     generators = _generators(seeds)
-    _draw(
-        generators, (1, *noise.shape[1:])
-    )  # the initial noise came from these seeds: go on behind it, as diffusers' pipelines do
+    shape = (1, *noise.shape[1:])
+    _draw(generators, shape)  # what the initial noise was: go on behind it, as diffusers' pipelines do
     x = noise.to(bundle.device)
     for done, (t, landing) in enumerate(zip(grid.timesteps, grid.landing.to(x.device), strict=True), start=1):
         output = _ask(predict, x, int(t), condition, embedding, scale)
         steps_at = torch.full((len(x),), int(t), device=x.device)
         if kind == "lcm":
             clean = consistency(bundle.schedule, output, x, steps_at, float(bundle.lcm.get("timestep_scaling", 10.0)))
-            x = (
-                clean
-                if done == steps
-                else ddim_move(clean, _draw(generators, (1, *noise.shape[1:])).to(x.device), landing)
-            )
+            x = clean if done == steps else ddim_move(clean, _draw(generators, shape).to(x.device), landing)
         else:
             clean = bundle.schedule.x0(output, x, steps_at)
             x = ddim_move(clean, bundle.schedule.eps(output, x, steps_at), landing)
@@ -96,15 +92,18 @@ def pictures(
         part = slice(start, start + batch_size)
         noise = initial_noise(bundle, seeds[part], height, width)
         condition = bundle.encode_prompts(prompts[part])
-        latents = noise
-        for _, latents in sample(
-            bundle, condition, empty, noise=noise, steps=steps, guidance=guidance, kind=kind, seeds=seeds[part]
-        ):
-            pass
+        options: dict[str, Any] = {"steps": steps, "guidance": guidance, "kind": kind, "seeds": seeds[part]}
+        latents = last(sample(bundle, condition, empty, noise=noise, **options))
         images += to_images(bundle.decode_latents(latents))
         if progress is not None:
             progress(len(images), len(prompts))
     return images
+
+
+def last(steps: Iterator[tuple[int, Tensor]]) -> Tensor:
+    """Run `sample` to its end: the final latents."""
+    ((_, latents),) = deque(steps, maxlen=1)
+    return latents
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
@@ -116,7 +115,7 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
 def load_variant(
     model: ModelConfig, *, lora: Path | None = None, lcm: Path | None = None, device: torch.device | None = None
 ) -> Bundle:
-    """A base with its LoRAs fused into the UNet; `lcm`: an lcm_distilled_model folder, whose "full" mode replaces the UNet.
+    """A base with its LoRAs fused into the UNet; `lcm`: an lcm_distilled_model folder ("full" mode: its UNet instead).
 
     Raises:
         ModelError: an adapter is missing, damaged or made for another base.
@@ -133,7 +132,7 @@ def load_variant(
     return bundle
 
 
-def fuse(unet: nn.Module, adapter: Path) -> None:
+def fuse(unet: Any, adapter: Path) -> None:
     """Add an adapter in peft form to the UNet's weights, in place. Raises ModelError where it does not fit."""
     from peft import PeftModel
 
@@ -147,7 +146,7 @@ def fuse(unet: nn.Module, adapter: Path) -> None:
     unet.requires_grad_(False).eval()
 
 
-def _student(folder: Path, bundle: Bundle) -> nn.Module:
+def _student(folder: Path, bundle: Bundle) -> Any:
     from diffusers import UNet2DConditionModel
 
     try:
@@ -157,8 +156,7 @@ def _student(folder: Path, bundle: Bundle) -> nn.Module:
             f"distilled UNet {str(folder)!r} cannot be loaded: {error}.", hint="Run the distill stage again."
         ) from error
     memory = torch.channels_last if bundle.device.type == "cpu" else torch.contiguous_format
-    module: nn.Module = unet.to(device=bundle.device, memory_format=memory).requires_grad_(False).eval()
-    return module
+    return unet.to(device=bundle.device, memory_format=memory).requires_grad_(False).eval()
 
 
 def _lcm_metadata(folder: Path) -> dict[str, object]:

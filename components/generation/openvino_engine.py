@@ -25,7 +25,7 @@ _SHAPES_KEPT = 4
 
 
 class Network:
-    """One converted network. Static shapes are the fastest on a CPU: each input shape gets a compilation of its own, the latest stay."""
+    """One converted network. Static shapes are the fastest on a CPU, so each gets a compilation; the latest stay."""
 
     def __init__(self, model: Any, precision: str, blobs: Path | None) -> None:
         self.model, self.precision, self.blobs = model, precision, blobs
@@ -56,7 +56,7 @@ class Network:
 class UNet(nn.Module):
     """Stands in for a diffusers UNet; called as Bundle.predict calls it."""
 
-    def __init__(self, unet: nn.Module, network: Network) -> None:
+    def __init__(self, unet: Any, network: Network) -> None:
         super().__init__()
         self.config, self._network = unet.config, network
         self.kind = nn.Parameter(torch.zeros(0), requires_grad=False)  # tells callers the dtype
@@ -187,7 +187,8 @@ class _UNetCall(nn.Module):
 
     def __init__(self, unet: nn.Module, guided: bool, added: tuple[str, ...]) -> None:
         super().__init__()
-        self.unet, self.guided, self.added = unet, guided, added
+        self.unet: Any = unet
+        self.guided, self.added = guided, added
 
     def forward(self, sample: Tensor, t: Tensor, hidden: Tensor, *extra: Tensor) -> Tensor:
         rest = list(extra)
@@ -202,7 +203,7 @@ class _UNetCall(nn.Module):
 class _DecodeCall(nn.Module):
     def __init__(self, vae: nn.Module) -> None:
         super().__init__()
-        self.vae = vae
+        self.vae: Any = vae
 
     def forward(self, latents: Tensor) -> Tensor:
         sample: Tensor = self.vae.decode(latents).sample

@@ -1,7 +1,7 @@
 """Samplers as functions of tensors: DDIM (arXiv 2010.02502) and multistep consistency sampling (LCM, arXiv 2310.04378).
 
-Both walk a grid of falling timesteps. They equal diffusers' DDIMScheduler and LCMScheduler where the step count divides the
-schedule; elsewhere DDIM lands on the very timestep that the model is asked next, where diffusers' lands one beside it.
+Both walk a grid of falling timesteps. They equal diffusers' DDIMScheduler and LCMScheduler where the step count divides
+the schedule; elsewhere DDIM lands on the very timestep that the model is asked next, diffusers' one beside it.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ SIGMA_DATA = 0.5
 
 
 class Grid(NamedTuple):
-    """`timesteps` [N] of the model's calls, falling; `landing` [N]: the a_t that each step ends at (the last: clean or nearly so)."""
+    """`timesteps` [N] of the model's calls, falling; `landing` [N]: the a_t that each step ends at, last (nearly) 1."""
 
     timesteps: Tensor
     landing: Tensor
@@ -48,7 +48,7 @@ def lcm_grid(schedule: NoiseSchedule, steps: int, solver_steps: int) -> Grid:
 
 
 def solver_timesteps(length: int, solver_steps: int) -> Tensor:
-    """Timesteps of the teacher's solver, rising: k i - 1 for i = 1 … N with k = length // N (Algorithm 1 of LCM, section 4.3)."""
+    """Timesteps of the teacher's solver, rising: k i - 1 for i = 1 … N with k = length // N (LCM, section 4.3)."""
     k = length // solver_steps
     return torch.arange(1, solver_steps + 1) * k - 1
 
@@ -59,7 +59,7 @@ def ddim_move(x0: Tensor, eps: Tensor, landing: Tensor) -> Tensor:
 
 
 def boundary(t: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-    """c_skip and c_out of the consistency function f = c_skip x_t + c_out x0 (LCM, equation 6; consistency models, appendix C).
+    """c_skip and c_out of f = c_skip x_t + c_out x0 (LCM, equation 6; arXiv 2303.01469, appendix C).
 
     With s = scaling t: c_skip = sigma^2 / (s^2 + sigma^2), c_out = s / sqrt(s^2 + sigma^2); at t = 0 they are 1 and 0.
     """
@@ -74,7 +74,7 @@ def consistency(schedule: NoiseSchedule, output: Tensor, xt: Tensor, t: Tensor, 
 
 
 def embed_guidance(w: Tensor, dimensions: int) -> Tensor:
-    """Sinusoidal embedding [B, dimensions] of the LCM form of guidance, w = scale - 1 (LCM, section 4.2; half sines, half cosines)."""
+    """Sines and cosines [B, dimensions] of the LCM form of guidance, w = scale - 1 (LCM, section 4.2)."""
     half = dimensions // 2
     frequencies = torch.exp(torch.arange(half, device=w.device) * -(torch.log(torch.tensor(10000.0)) / (half - 1)))
     angles = 1000.0 * w.float()[:, None] * frequencies[None, :]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -45,7 +46,8 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], out: Path, log: RunLo
         bundle.unet, rank=config.rank, alpha=config.alpha, targets=config.targets, seed=config.seed, log=log
     )
     if config.gradient_checkpointing:
-        bundle.unet.enable_gradient_checkpointing()
+        unet: Any = bundle.unet
+        unet.enable_gradient_checkpointing()
     trainer = Trainer(config, bundle, adapter, data, held_out, out, log, inputs)
     plan = trainer.plan
     loop = Loop(

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from components.artifact import write_json
 from components.distillation import distill
-from components.distillation.lcm import LCMDistiller, SolverGrid, pseudo_huber, solver_step
+from components.distillation.lcm import LCMDistiller, Points, SolverGrid, pseudo_huber, solver_step
 from components.distillation.paths import Guide, walk_paths
 from components.distillation.students import make_student
 from components.errors import ModelError
@@ -100,7 +100,7 @@ def test_solver_grid_ends_at_the_boundary():
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 def test_solver_step_is_exact_where_the_teacher_is(prediction):
-    """A teacher that knows x0 and eps, whatever it predicts, lands on sqrt(a') x0 + sqrt(1 - a') eps (LCM, equation 11)."""
+    """A teacher that knows x0 and eps lands on sqrt(a') x0 + sqrt(1 - a') eps (LCM, equation 11)."""
     schedule = NoiseSchedule.from_config({**V, "prediction_type": prediction})
     x0, eps = torch.full((2, 1, 1, 1), 0.5), torch.full((2, 1, 1, 1), -2.0)
     # zero terminal SNR: noise says nothing about x0 at t = 999
@@ -155,7 +155,8 @@ def test_an_exact_student_has_no_loss_and_the_teacher_is_asked_once():
     assert oracle.asked == [16, 8, 8]
     t = torch.tensor([999, 259])
     xt = schedule.add_noise(picture.expand(2, -1, -1, -1), torch.randn(2, 4, 2, 2), t)
-    assert float(distiller.on_paths(xt, t, picture, Condition(torch.zeros(2, 3, 2)), torch.ones(2))) < 1e-3
+    points = Points(xt, t, picture.expand(2, -1, -1, -1), Condition(torch.zeros(2, 3, 2)), torch.ones(2))
+    assert float(distiller.on_paths(points)) < 1e-3
 
 
 def test_guidance_is_uniform_in_the_range():
@@ -231,9 +232,10 @@ def test_path_points_are_drawn_by_share(tmp_path):
     paths = walk_paths(guide, bundle.encode_prompts(["a", "b"]), LATENTS, config, tmp_path, SilentLog())
     starts = {999, 759, 499, 259}
     for share in (0.0, 0.5, 1.0):
-        xt, t, end, condition, scale = paths.draw(16, share, torch.Generator().manual_seed(0))
-        assert xt.shape == end.shape == (16, *LATENTS) and len(condition) == len(scale) == 16
-        found = sum(int(value) in starts for value in t)
+        points = paths.draw(16, share, torch.Generator().manual_seed(0))
+        assert points.xt.shape == points.end.shape == (16, *LATENTS)
+        assert len(points.condition) == len(points.scale) == 16
+        found = sum(int(value) in starts for value in points.t)
         assert found in {0.0: range(9), 0.5: range(4, 13), 1.0: range(16, 17)}[share]
 
 
@@ -258,7 +260,7 @@ def test_the_stage_makes_a_model_that_draws(worlds, tmp_path, family, mode):
 
 
 def test_an_interrupted_run_ends_equal(worlds, tmp_path):
-    """Stopped after the first checkpoint and started again, the weights are those of an uninterrupted run, bit for bit."""
+    """Stopped after the first checkpoint and started again, it ends with an uninterrupted run's weights."""
 
     class Stop(SilentLog):
         def progress(self, done, total, *, unit="step", **fields):

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,46 +48,54 @@ def exported(settings: TrainConfig, folder: Path) -> tuple[Bundle, Adapter]:
     return bundle, adapter
 
 
-@pytest.mark.parametrize("family", ["sd15", "sdxl"])
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_both_forms_load_back(tmp_path: Path, family: str, dtype: str) -> None:
-    settings = config(tiny_sdxl() if family == "sdxl" else tiny_sd15(), export_dtype=dtype)
-    exported(settings, tmp_path / "final")
-    names = {path.name for path in (tmp_path / "final").iterdir()}
+@dataclass
+class Exported:
+    """A folder with an export, and what it was made from."""
+
+    folder: Path
+    config: TrainConfig
+    bundle: Bundle
+    adapter: Adapter
+
+
+@pytest.fixture(scope="module", params=["sd15", "sdxl-half"])
+def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    half = request.param == "sdxl-half"
+    settings = config(tiny_sdxl(), export_dtype="float16") if half else config(tiny_sd15(v_prediction=True))
+    folder = tmp_path_factory.mktemp(request.param) / "final"
+    return Exported(folder, settings, *exported(settings, folder))
+
+
+def test_both_forms_load_back(done: Exported) -> None:
+    names = {path.name for path in done.folder.iterdir()}
     assert names == {"adapter_model.safetensors", "adapter_config.json", KOHYA, "metadata.json"}
-    facts = json.loads((tmp_path / "final" / "metadata.json").read_text())
+    facts = json.loads((done.folder / "metadata.json").read_text())
     certified = facts["certified"]
     assert certified["effect"] > 0.1, "the LoRA changes the picture, so that equal pictures mean something"
     assert max(certified["peft"], certified["kohya"]) <= certified["allowed"]
     assert facts["files"].keys() == names - {"metadata.json"}
-    state = load_file(tmp_path / "final" / KOHYA)
-    assert {value.dtype for value in state.values()} == {getattr(torch, dtype)}
+    for name in (KOHYA, "adapter_model.safetensors"):
+        assert {str(value.dtype)[6:] for value in load_file(done.folder / name).values()} == {done.config.export_dtype}
 
 
-@pytest.mark.parametrize("family", ["sd15", "sdxl"])
-def test_a_pipeline_of_diffusers_loads_every_layer_of_the_kohya_file(tmp_path: Path, family: str) -> None:
+def test_a_pipeline_of_diffusers_loads_every_layer_of_the_kohya_file(done: Exported) -> None:
     from diffusers import DiffusionPipeline
 
-    settings = config(tiny_sdxl() if family == "sdxl" else tiny_sd15())
-    _, adapter = exported(settings, tmp_path)
-    pipeline = DiffusionPipeline.from_pretrained(settings.model.base, safety_checker=None) if family == "sd15" else (
-        DiffusionPipeline.from_pretrained(settings.model.base)
-    )  # fmt: skip
-    pipeline.load_lora_weights(str(tmp_path), weight_name=KOHYA)
+    pipeline = DiffusionPipeline.from_pretrained(done.config.model.base)
+    pipeline.load_lora_weights(str(done.folder), weight_name=KOHYA)
     name = pipeline.unet.active_adapters()[0]
-    loaded = {
-        key.replace(f".{name}.", "."): value for key, value in pipeline.unet.named_parameters() if ".lora_" in key
-    }
-    assert loaded.keys() == adapter.parameters.keys()
-    for key, value in adapter.parameters.items():
-        assert torch.equal(loaded[key], value), key
-    module = pipeline.unet.down_blocks[0].resnets[0].conv1
-    assert module.scaling[name] == settings.alpha / settings.rank
+    found = {key.replace(f".{name}.", "."): value for key, value in pipeline.unet.named_parameters() if ".lora_" in key}
+    assert found.keys() == done.adapter.parameters.keys()
+    dtype = getattr(torch, done.config.export_dtype)
+    for key, value in done.adapter.parameters.items():
+        assert torch.equal(found[key].to(dtype), value.to(dtype)), key
+    assert pipeline.unet.down_blocks[0].resnets[0].conv1.scaling[name] == done.config.alpha / done.config.rank
 
 
-def test_kohya_names_of_sd15_are_those_of_diffusers(tmp_path: Path) -> None:
-    exported(config(tiny_sd15(), targets="attention"), tmp_path)
-    state = load_file(tmp_path / KOHYA)
+def test_kohya_names_of_sd15_are_those_of_diffusers(done: Exported) -> None:
+    if done.config.model.family != "sd15":
+        return
+    state = load_file(done.folder / KOHYA)
     name = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0"
     assert state[f"{name}.lora_down.weight"].shape == (4, 32)
     assert state[f"{name}.lora_up.weight"].shape == (32, 4)
@@ -120,24 +130,23 @@ def test_a_layer_without_kohya_name_is_named() -> None:
         sgm_path("conv_in", layers=2)
 
 
-def test_the_header_says_what_others_look_for(tmp_path: Path) -> None:
-    exported(config(tiny_sd15(v_prediction=True)), tmp_path)
-    with safe_open(tmp_path / KOHYA, "pt") as file:
+def test_the_header_says_what_others_look_for(done: Exported) -> None:
+    with safe_open(done.folder / KOHYA, "pt") as file:
         header = file.metadata()
     assert header["ss_network_module"] == "networks.lora"
     assert header["ss_network_dim"] == "4"
     assert json.loads(header["ss_network_args"]) == {"conv_dim": 4, "conv_alpha": 2.0}
-    assert json.loads(header["ss_tag_frequency"]) == {"hero": {"hero": 1, "red hair": 1}}, (
-        "held-out pictures do not count"
-    )
+    frequencies = json.loads(header["ss_tag_frequency"])
+    assert frequencies == {"hero": {"hero": 1, "red hair": 1}}, "held-out pictures do not count"
     assert (header["ss_epoch"], header["ss_steps"]) == ("3", "42")
     assert header["modelspec.sai_model_spec"] == "1.0.0"
-    assert header["modelspec.architecture"] == "stable-diffusion-v1/lora"
-    assert header["modelspec.prediction_type"] == "v"
+    xl = done.config.model.family == "sdxl"
+    assert header["modelspec.architecture"] == f"stable-diffusion-{'xl-v1-base' if xl else 'v1'}/lora"
+    assert header["modelspec.prediction_type"] == ("epsilon" if xl else "v")
     assert header["modelspec.trigger_phrase"] == "hero"
     assert header["modelspec.license"] == "CC0-1.0"
     assert "A. Nobody" in header["modelspec.description"]
-    content = (tmp_path / KOHYA).read_bytes()
+    content = (done.folder / KOHYA).read_bytes()
     data = content[8 + int.from_bytes(content[:8], "little") :]
     assert header["modelspec.hash_sha256"] == "0x" + hashlib.sha256(data).hexdigest()
 
@@ -161,15 +170,15 @@ def test_the_data_digest_is_in_both_places(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("form", ["peft", "kohya"])
-def test_a_file_that_draws_something_else_is_refused(tmp_path: Path, form: str) -> None:
-    settings = config(tiny_sd15())
-    bundle, _ = exported(settings, tmp_path)
-    file = tmp_path / ("adapter_model.safetensors" if form == "peft" else KOHYA)
+def test_a_file_that_draws_something_else_is_refused(done: Exported, tmp_path: Path, form: str) -> None:
+    folder = Path(shutil.copytree(done.folder, tmp_path / "final"))
+    file = folder / ("adapter_model.safetensors" if form == "peft" else KOHYA)
     kept = "lora_B" if form == "peft" else "lora_up"
-    save_file({name: value * (0.5 if kept in name else 1) for name, value in load_file(file).items()}, file)
-    picture = pictures(bundle, ["hero"], [3], steps=4, guidance=settings.guidance, size=(RESOLUTION, RESOLUTION))[0]
+    save_file({name: value * (-1 if kept in name else 1) for name, value in load_file(file).items()}, file)
+    side, question = RESOLUTION, ("hero", 3)
+    picture = pictures(done.bundle, ["hero"], [3], steps=4, guidance=done.config.guidance, size=(side, side))[0]
     with pytest.raises(ModelError, match=f"the {form} export draws another picture"):
-        certify(tmp_path, settings, picture, ("hero", 3), bundle)
+        certify(folder, done.config, picture, question, done.bundle)
 
 
 def test_a_foreign_or_damaged_kohya_file_is_a_model_error(tmp_path: Path) -> None:

@@ -82,6 +82,11 @@ def test_resampled_kid_is_centred_on_the_sample() -> None:
     assert abs(samples.mean() - distance.value) < 0.1 * samples.std()
 
 
+def test_one_picture_drawn_again_and_again_says_nothing() -> None:
+    distance = KernelDistance(np.eye(3), np.eye(3)[:2])
+    assert np.isnan(distance.resampled(np.array([[3.0, 0, 0], [2, 1, 0]]))).tolist() == [True, False]
+
+
 def test_interval_covers_the_truth_nineteen_times_of_twenty() -> None:
     generator = np.random.default_rng(4)
     hits = 0

@@ -42,7 +42,13 @@ def test_psnr_by_hand() -> None:
 
 
 def test_rows_have_equal_columns() -> None:
-    figures = {"base.adherence": 0.9, "lora.adherence": 0.8, "lora.copying": 0.0, "lora.adherence.interval": [0, 1]}
+    figures = {
+        "base.adherence": 0.9,
+        "lora.adherence": 0.8,
+        "lora.copying": 0.0,
+        "lora.adherence.interval": [0, 1],
+        "base.only": 1.0,
+    }
     assert variant_rows(["base", "lora"], figures) == [
         {"variant": "base", "adherence": 0.9, "copying": None},
         {"variant": "lora", "adherence": 0.8, "copying": 0.0},

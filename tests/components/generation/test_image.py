@@ -52,7 +52,8 @@ def test_the_picture_says_what_made_it(generator):
     digest = generator.promoted.digest
     assert text == (
         "kyarachar, 青い髪, smile\nNegative prompt: bad, hands\n"
-        f"Steps: 4, Sampler: LCM, CFG scale: 4, Seed: 7, Size: 32x32, Model hash: {digest[:10]}, Model: tiny, Version: kyara {done.metadata['kyara']}"
+        f"Steps: 4, Sampler: LCM, CFG scale: 4, Seed: 7, Size: 32x32, "
+        f"Model hash: {digest[:10]}, Model: tiny, Version: kyara {done.metadata['kyara']}"
     )
     assert read_png(done.png) == done.metadata
     expected = {

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from components.errors import ModelError
 from components.families.schedule import NoiseSchedule
@@ -145,6 +146,16 @@ def test_the_judge_chooses_among_pictures_of_the_select_set(tmp_path: Path) -> N
     assert "select set" in record["chosen"]["reason"]
     for row in record["evaluations"]:
         assert row["score"] == pytest.approx(row["adherence"] * row["style"])
+
+
+def test_bfloat16_trains_and_certifies(tmp_path: Path) -> None:
+    base = tiny_sd15(v_prediction=True)
+    half = tiny_model(base).model_copy(update={"dtype": "bfloat16"})
+    train(config(base, model=half, epochs=2, samples=0), inputs(tmp_path, base), tmp_path / "out", SilentLog())
+    weights = load_file(tmp_path / "out" / "anime-lora-final" / "adapter_model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    record = json.loads((tmp_path / "out" / "training_log.json").read_text())
+    assert record["steps"][-1]["loss"] < 10
 
 
 def test_a_wild_learning_rate_is_a_clear_error(tmp_path: Path) -> None:
