@@ -1,7 +1,7 @@
 """Make Kyara's environment: `python bootstrap.py` (standard library only, every platform).
 
-Checks Python, makes .venv, installs torch unless one is there, then everything else by the hashes of requirements.lock, then Kyara
-itself. A second run with the same lock does nothing. Each run is logged to logs/setup_<time>.log.
+Checks Python, makes .venv, installs torch unless one is there, then everything else by the hashes of requirements.lock,
+then Kyara itself. A second run with the same lock does nothing. Each run is logged to logs/setup_<time>.log.
 """
 
 import argparse
@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 when the environment is ready."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--force", action="store_true", help="install again even when nothing has changed")
-    parser.add_argument("--keep-torch", action="store_true", help="let .venv see the torch of the Python that runs this")
+    parser.add_argument(
+        "--keep-torch", action="store_true", help="let .venv see the torch of the Python that runs this"
+    )
     options = parser.parse_args(arguments)
     problem = find_problem()
     if problem:
@@ -41,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except subprocess.CalledProcessError as error:
         print(f"bootstrap: step failed with status {error.returncode}: {' '.join(error.cmd)}", file=sys.stderr)
         print(f"bootstrap: the end of {log} says why; running bootstrap.py again goes on from there.", file=sys.stderr)
-        print("".join(log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)[-15:]), file=sys.stderr)
+        print(
+            "".join(log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)[-15:]), file=sys.stderr
+        )
         return 1
     STAMP.write_text(wanted, encoding="utf-8")
     return 0
@@ -50,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def find_problem() -> str | None:
     """Why this machine cannot hold the environment, in one sentence; None when it can."""
     if not (3, 11) <= sys.version_info[:2] < (3, 14):
-        return f"Python {sys.version.split()[0]} is running; Kyara needs 3.11, 3.12 or 3.13. Run bootstrap.py with one of them."
+        found = sys.version.split()[0]
+        return f"Python {found} is running; Kyara needs 3.11, 3.12 or 3.13. Run bootstrap.py with one of them."
     free = shutil.disk_usage(ROOT).free / 1e9
     if free < NEEDED_GB and not STAMP.exists():
         return f"{free:.1f} GB are free in {ROOT}; the environment needs about {NEEDED_GB} GB. Free some space."
@@ -69,7 +74,11 @@ def install(log: Path, *, see_outer_torch: bool) -> None:
     """Make .venv and fill it."""
     python = venv_python()
     if not python.exists():
-        step("making .venv", [sys.executable, "-m", "venv", *(["--system-site-packages"] if see_outer_torch else []), str(VENV)], log)
+        step(
+            "making .venv",
+            [sys.executable, "-m", "venv", *(["--system-site-packages"] if see_outer_torch else []), str(VENV)],
+            log,
+        )
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
     if not has_torch(python):
         step("installing torch", [*pip, "install", "-r", str(ROOT / "requirements-torch.txt")], log)

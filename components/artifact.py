@@ -1,7 +1,7 @@
 """A sealed folder: every file's digest in a manifest that is written last.
 
-Without a manifest a folder is unfinished work (it may be resumed); with one it is immutable. `fingerprint` answers "what would
-this stage's output depend on"; the manifest stores it, so that a later run can tell whether the output is still current.
+Without a manifest a folder is unfinished work (it may be resumed); with one it is immutable. The manifest stores a
+fingerprint of everything that the content depends on, so that a later run can tell whether it is still current.
 """
 
 import contextlib
@@ -75,7 +75,13 @@ def seal(folder: Path, fingerprint: str, parents: Mapping[str, str], meta: Mappi
     for name in files:
         _flush(folder / name)
     digest = _combine({name: str(entry["sha256"]) for name, entry in files.items()})
-    manifest = {"digest": digest, "fingerprint": fingerprint, "parents": dict(parents), "meta": dict(meta or {}), "files": files}
+    manifest = {
+        "digest": digest,
+        "fingerprint": fingerprint,
+        "parents": dict(parents),
+        "meta": dict(meta or {}),
+        "files": files,
+    }
     write_json(folder / MANIFEST, manifest)
     (folder / PENDING).unlink(missing_ok=True)
     return Artifact(folder, manifest)
@@ -88,7 +94,9 @@ def open_sealed(folder: Path, *, verify: bool = False) -> Artifact:
     except FileNotFoundError:
         raise ArtifactError(f"{str(folder)!r} is not sealed.", hint="Run the stage that makes it.") from None
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"manifest of {str(folder)!r} cannot be read: {error}.", hint="Delete the folder; the stage makes it again.") from error
+        raise ArtifactError(
+            f"manifest of {str(folder)!r} cannot be read: {error}.", hint="Delete the folder; the stage makes it again."
+        ) from error
     artifact = Artifact(folder, manifest)
     if verify:
         _verify(artifact)
@@ -108,9 +116,13 @@ def _verify(artifact: Artifact) -> None:
     for name, entry in artifact.manifest["files"].items():
         file = artifact.path / name
         if not file.is_file():
-            raise ArtifactError(f"{str(file)!r} is missing from a sealed folder.", hint="Delete the folder; the stage makes it again.")
+            raise ArtifactError(
+                f"{str(file)!r} is missing from a sealed folder.", hint="Delete the folder; the stage makes it again."
+            )
         if sha256(file) != entry["sha256"]:
-            raise ArtifactError(f"{str(file)!r} differs from its manifest.", hint="Delete the folder; the stage makes it again.")
+            raise ArtifactError(
+                f"{str(file)!r} differs from its manifest.", hint="Delete the folder; the stage makes it again."
+            )
 
 
 def point(folder: Path, version: str) -> None:
@@ -125,9 +137,14 @@ def pointed(folder: Path) -> Path:
     try:
         version = (folder / POINTER).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{str(folder)!r} has no readable champion pointer: {error}.", hint="Promote a model first.") from error
+        raise ArtifactError(
+            f"{str(folder)!r} has no readable champion pointer: {error}.", hint="Promote a model first."
+        ) from error
     if not version or version.startswith(".") or Path(version).name != version:
-        raise ArtifactError(f"the champion pointer of {str(folder)!r} names {version!r}.", hint="Expected the name of a folder beside it.")
+        raise ArtifactError(
+            f"the champion pointer of {str(folder)!r} names {version!r}.",
+            hint="Expected the name of a folder beside it.",
+        )
     return folder / version
 
 
@@ -145,11 +162,12 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = holder / path.name
     try:
         yield temporary
-        for file in [temporary] if temporary.is_file() else [entry for entry in temporary.rglob("*") if entry.is_file()]:
-            _flush(file)
+        for file in (temporary, *temporary.rglob("*")):
+            if file.is_file():
+                _flush(file)
         if path.is_dir():
             shutil.move(path, holder / ".old")
-        os.replace(temporary, path)
+        temporary.replace(path)
         _flush_folder(path.parent)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
@@ -158,7 +176,11 @@ def replacing(path: Path) -> Iterator[Path]:
 def _files(folder: Path) -> list[str]:
     """Relative names of all files but the manifest and hidden ones, sorted."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(name.as_posix() for name in found if name.as_posix() != MANIFEST and not any(part.startswith(".") for part in name.parts))
+    return sorted(
+        name.as_posix()
+        for name in found
+        if name.as_posix() != MANIFEST and not any(part.startswith(".") for part in name.parts)
+    )
 
 
 def _combine(digests: Mapping[str, str]) -> str:

@@ -52,7 +52,7 @@ class JudgeNetwork(nn.Module):
     def __init__(self, heads: Mapping[str, Sequence[str]], width: int = 32, features: int = 128) -> None:
         super().__init__()
         wide = (2 * width, 4 * width, 4 * width, 4 * width)
-        stages: list[nn.Module] = [nn.Conv2d(3, width, 7, stride=2, padding=3), nn.GELU()]
+        stages: list[nn.Module] = [nn.Conv2d(3, width, 7, stride=2, padding=3), nn.GELU(), _Residual(width)]
         for before, after in zip((width, *wide[:-1]), wide, strict=True):
             stages += [
                 nn.Conv2d(before, after, 3, stride=2, padding=1),
@@ -72,9 +72,13 @@ class JudgeNetwork(nn.Module):
 
 
 class _Residual(nn.Module):
+    """x + branch(x), the identity at the start."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.branch = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.GELU())
+        norm = nn.GroupNorm(8, width)
+        nn.init.zeros_(norm.weight)
+        self.branch = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), norm, nn.GELU())
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = x + self.branch(x)

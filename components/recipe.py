@@ -1,7 +1,7 @@
 """Everything a product can be told, one frozen class per step. Python holds the defaults, YAML holds overrides.
 
-A recipe's `model`, `trigger` and `seed` are written once at the top and handed to every step that does not override them,
-so that a step's own class says all that its output depends on (its digest decides whether sealed output is current).
+A recipe's `model`, `trigger` and `seed` are written once at the top and handed to every step that does not override
+them, so that a step's own class says all that its output depends on (its digest decides whether output is current).
 """
 
 import difflib
@@ -43,7 +43,9 @@ class StepConfig(Frozen):
     """What every step knows."""
 
     model: ModelConfig = Field(default_factory=lambda: ModelConfig())
-    trigger: str = Field("kyarachar", min_length=1, max_length=64, description="Word that calls the character or style.")
+    trigger: str = Field(
+        "kyarachar", min_length=1, max_length=64, description="Word that calls the character or style."
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of everything random in this step.")
 
     def digest(self) -> str:
@@ -65,12 +67,16 @@ class DatasetConfig(StepConfig):
     duplicate_distance: int = Field(
         3, ge=0, le=64, description="Perceptual hashes (64 bits) this near are the same picture; the larger one stays."
     )
-    require_captions: bool = Field(False, description="Drop pictures without a caption instead of using the trigger alone.")
+    require_captions: bool = Field(
+        False, description="Drop pictures without a caption instead of using the trigger alone."
+    )
     buckets: bool = Field(True, description="Group pictures by aspect ratio instead of cropping all to a square.")
     background: tuple[int, int, int] = Field((255, 255, 255), description="Colour behind transparent pictures, RGB.")
     validation_share: Share = Field(0.08, description="Share of pictures kept out of training for the validation loss.")
     tag_shuffles: Count = Field(4, description="Caption variants (tags shuffled) whose text embeddings are cached.")
-    license: str | None = Field(None, description="Licence of pictures that state none of their own; null: what provenance.json says.")
+    license: str | None = Field(
+        None, description="Licence of pictures that state none of their own; null: what provenance.json says."
+    )
 
     def sources(self) -> dict[str, str]:
         return {**super().sources(), "data": self.source}
@@ -83,7 +89,7 @@ class TrainConfig(StepConfig):
     alpha: float = Field(16, gt=0, description="LoRA scale is alpha / rank.")
     targets: Literal["attention", "all"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         "attention",
-        description="Layers that get a LoRA: attention, all (attention, feed-forward, convolutions), or ends of module names.",
+        description="Layers that get a LoRA: attention, all (and feed-forward, convolutions), or ends of module names.",
     )
     epochs: Count = Field(20, description="Passes over the pictures.")
     batch_size: Count = 8
@@ -97,15 +103,25 @@ class TrainConfig(StepConfig):
     empty_caption_share: Share = Field(0.1, description="Share of captions replaced by the empty one, for guidance.")
     gradient_checkpointing: bool = Field(False, description="Compute activations twice to save memory.")
     checkpoint_every: Count = Field(5, description="Epochs between sealed checkpoints.")
-    keep_checkpoints: int = Field(3, ge=2, description="Resumable checkpoints kept; adapters of all are kept for the choice.")
+    keep_checkpoints: int = Field(
+        3, ge=2, description="Resumable checkpoints kept; adapters of all are kept for the choice."
+    )
     samples: int = Field(8, ge=0, description="Pictures of the sample grid drawn at each checkpoint.")
     sample_steps: Count = 12
     guidance: float = Field(4.0, ge=1, description="Guidance scale of samples.")
-    select_prompts: int = Field(24, ge=0, description="Prompts of the select set that choose the best checkpoint; 0: lowest validation loss.")
-    judge: str | None = Field("data/judge", description="Judge that chooses the checkpoint; null: lowest validation loss.")
+    select_prompts: int = Field(
+        24, ge=0, description="Prompts of the select set that choose the best checkpoint; 0: lowest validation loss."
+    )
+    judge: str | None = Field(
+        "data/judge", description="Judge that chooses the checkpoint; null: lowest validation loss."
+    )
     style: str = Field("lorelei", description="Style of the vocabulary that the judge expects to see.")
-    prompts: str | None = Field("data/prompts", description="Folder with select.json; null: samples are asked with captions.")
-    export_dtype: Literal["float32", "float16"] = Field("float32", description="Precision of the exported adapter files.")
+    prompts: str | None = Field(
+        "data/prompts", description="Folder with select.json; null: samples are asked with captions."
+    )
+    export_dtype: Literal["float32", "float16"] = Field(
+        "float32", description="Precision of the exported adapter files."
+    )
 
     def sources(self) -> dict[str, str]:
         return {**super().sources(), **_given(judge=self.judge, prompts=self.prompts)}
@@ -114,7 +130,9 @@ class TrainConfig(StepConfig):
 class DistillConfig(StepConfig):
     """Latent consistency distillation (Luo et al., arXiv 2310.04378 and 2311.05556)."""
 
-    mode: Literal["lora", "full"] = Field("lora", description="LCM-LoRA on top of the character LoRA, or all weights with embedded guidance.")
+    mode: Literal["lora", "full"] = Field(
+        "lora", description="LCM-LoRA on top of the character LoRA, or all weights with embedded guidance."
+    )
     rank: int = Field(16, ge=1, le=512, description="Rank of the LCM-LoRA.")
     alpha: float = Field(16, gt=0)
     steps: Count = Field(400, description="Optimizer steps.")
@@ -123,21 +141,33 @@ class DistillConfig(StepConfig):
     warmup_share: Share = 0.05
     weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(1.0, gt=0)
-    guidance: tuple[float, float] = Field((3.0, 5.0), description="Range of the usual guidance scale that is distilled (w + 1 of the paper).")
-    ddim_steps: int = Field(50, ge=4, le=1000, description="Steps of the teacher's DDIM solver over the whole schedule.")
+    guidance: tuple[float, float] = Field(
+        (3.0, 5.0), description="Range of the usual guidance scale that is distilled (w + 1 of the paper)."
+    )
+    ddim_steps: int = Field(
+        50, ge=4, le=1000, description="Steps of the teacher's DDIM solver over the whole schedule."
+    )
     huber_c: float = Field(0.001, gt=0, description="c of the pseudo-Huber loss.")
     timestep_scaling: float = Field(10.0, gt=0, description="s = scaling * t in the boundary condition.")
     ema_decay: float = Field(0.95, ge=0, lt=1, description="Target network of full distillation.")
     empty_prompt_share: Share = Field(0.1, description="Share of prompts replaced by the empty one.")
     served_steps: Count = Field(4, description="Steps of a picture unless a request says otherwise.")
-    path_share: Share = Field(0.0, description="Share of batches that learn from whole teacher paths instead of one solver step.")
-    paths: Count = Field(64, description="Teacher pictures whose paths are walked beforehand, where path_share is above 0.")
+    path_share: Share = Field(
+        0.0, description="Share of batches that learn from whole teacher paths instead of one solver step."
+    )
+    paths: Count = Field(
+        64, description="Teacher pictures whose paths are walked beforehand, where path_share is above 0."
+    )
     path_steps: Count = Field(16, description="Solver steps of a path from pure noise to a picture.")
-    first_share: Share = Field(0.5, description="Share of path points that begin a path, as the served steps' inputs do.")
+    first_share: Share = Field(
+        0.5, description="Share of path points that begin a path, as the served steps' inputs do."
+    )
     checkpoint_every: Count = Field(200, description="Steps between sealed checkpoints.")
     keep_checkpoints: int = Field(2, ge=2)
     samples: int = Field(8, ge=0, description="Pictures of the sample grid.")
-    prompts: str | None = Field("data/prompts", description="Folder with select.json, the prompts of paths and samples; null: captions.")
+    prompts: str | None = Field(
+        "data/prompts", description="Folder with select.json, the prompts of paths and samples; null: captions."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -154,7 +184,9 @@ class EvaluateConfig(StepConfig):
     """Base, LoRA and LCM side by side, equal prompts and seeds."""
 
     judge: str | None = Field("data/judge", description="Folder of the judge; null: only figures that need none.")
-    prompts: str | None = Field("data/prompts", description="Folder with report.json; null: the dataset's own captions.")
+    prompts: str | None = Field(
+        "data/prompts", description="Folder with report.json; null: the dataset's own captions."
+    )
     reference: str | None = Field("data/reference", description="Judge features of held-out pictures; null: no KID.")
     style: str = Field("lorelei", description="Style of the vocabulary that the pictures show; the judge looks for it.")
     base_style: str | None = Field("adventurer", description="Style that the base is asked for; null: the bare prompt.")
@@ -202,7 +234,8 @@ class PromoteConfig(StepConfig):
         description="Figure -> bounds; all must hold.",
     )
     compare: tuple[str, ...] = Field(
-        ("lcm4.adherence", "lcm4.style"), description="Figures (larger is better) that may not fall below the champion's interval."
+        ("lcm4.adherence", "lcm4.style"),
+        description="Figures (larger is better) that may not fall below the champion's interval.",
     )
 
     @model_validator(mode="after")
@@ -216,8 +249,12 @@ class PromoteConfig(StepConfig):
 class PackageConfig(StepConfig):
     """The champion as a Bento."""
 
-    engine: Literal["auto", "eager", "openvino", "compiled"] = Field("auto", description="auto: OpenVINO on a CPU, compiled on a GPU.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where its error stays in bounds.")
+    engine: Literal["auto", "eager", "openvino", "compiled"] = Field(
+        "auto", description="auto: OpenVINO on a CPU, compiled on a GPU."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where its error stays in bounds."
+    )
     max_error: float = Field(0.05, gt=0, description="Largest relative error of bfloat16 latents that is accepted.")
     max_concurrency: Count = Field(8, description="Requests in work or waiting before 429.")
 
@@ -266,7 +303,10 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Image
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise RecipeError(f"recipe {str(path)!r} cannot be read: {reason}.", hint="Name a YAML file, such as flows/recipes/manga-tiny.yaml.") from error
+        raise RecipeError(
+            f"recipe {str(path)!r} cannot be read: {reason}.",
+            hint="Name a YAML file, such as flows/recipes/manga-tiny.yaml.",
+        ) from error
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -283,10 +323,21 @@ def parse_recipe(data: Mapping[str, Any], origin: str) -> ImageRecipe:
     except ValidationError as error:
         # A shared value that is wrong is reported once, not once a step.
         shared = {"model", "trigger", "seed"}
-        details = [item for item in error.errors() if not (item["loc"][0] in STEPS and len(item["loc"]) > 1 and item["loc"][1] in shared
-                   and item["loc"][1] in data and item["loc"][1] not in (data.get(str(item["loc"][0])) or {}))]
+        details = [
+            item
+            for item in error.errors()
+            if not (
+                item["loc"][0] in STEPS
+                and len(item["loc"]) > 1
+                and item["loc"][1] in shared
+                and item["loc"][1] in data
+                and item["loc"][1] not in (data.get(str(item["loc"][0])) or {})
+            )
+        ]
         problems = [_sentence(item) for item in details]
-        raise RecipeError(f"recipe {origin!r} has {len(problems)} mistake(s):", problems, hint="Nothing was started.") from error
+        raise RecipeError(
+            f"recipe {origin!r} has {len(problems)} mistake(s):", problems, hint="Nothing was started."
+        ) from error
 
 
 def merge(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

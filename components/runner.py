@@ -50,7 +50,9 @@ def run_stage(recipe: ImageRecipe, stage: str, log: RunLog) -> StageResult:
     started = time.perf_counter()
     config = recipe.step(stage)
     inputs = _inputs(recipe, stage, config)
-    parents = {name: digest_of(path) if not _sealed(path) else open_sealed(path).digest for name, path in inputs.items()}
+    parents = {
+        name: digest_of(path) if not _sealed(path) else open_sealed(path).digest for name, path in inputs.items()
+    }
     dotted = modality(recipe.modality).stages[stage]
     fingerprint = _fingerprint(config, parents, code_version(dotted.partition(":")[0]))
     out = stage_folder(recipe, stage)
@@ -63,7 +65,9 @@ def run_stage(recipe: ImageRecipe, stage: str, log: RunLog) -> StageResult:
         resolve(dotted)(config, inputs, out, log)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise EnvironmentProblem(f"the disk that holds {str(out)!r} is full.", hint="Free some space and run again: the stage resumes.") from error
+            raise EnvironmentProblem(
+                f"the disk that holds {str(out)!r} is full.", hint="Free some space and run again: the stage resumes."
+            ) from error
         raise
     seconds = time.perf_counter() - started
     artifact = seal(out, fingerprint, parents, {"recipe": recipe.name, "stage": stage, "seconds": round(seconds, 3)})
@@ -76,7 +80,10 @@ def _inputs(recipe: ImageRecipe, stage: str, config: StepConfig) -> dict[str, Pa
     earlier = {name: stage_folder(recipe, name) for name in order[: order.index(stage)]}
     for name, folder in earlier.items():
         if not _sealed(folder):
-            raise ArtifactError(f"stage {stage!r} needs {name!r}, which has no sealed output.", hint=f"Run `kyara stage RECIPE {name}` first.")
+            raise ArtifactError(
+                f"stage {stage!r} needs {name!r}, which has no sealed output.",
+                hint=f"Run `kyara stage RECIPE {name}` first.",
+            )
     return {**{name: settings().resolve(path) for name, path in config.sources().items()}, **earlier}
 
 
@@ -112,7 +119,14 @@ def _fingerprint(config: StepConfig, parents: Mapping[str, str], code: str) -> s
 
 
 # Rooms whose code cannot change what a stage computes: they say where it runs, how it fails and what it tells.
-_NEUTRAL = {"components.settings", "components.errors", "components.contracts", "components.runlog", "components.tracking", "components.recipe"}
+_NEUTRAL = {
+    "components.settings",
+    "components.errors",
+    "components.contracts",
+    "components.runlog",
+    "components.tracking",
+    "components.recipe",
+}
 
 
 @cache
@@ -146,7 +160,7 @@ def _imports(node: ast.AST) -> list[str]:
 
 
 def _source(module: str) -> Path | None:
-    """A module's file; of our own by its path, because `find_spec` imports the parents of what it looks for, and torch with them."""
+    """A module's file; our own by path: `find_spec` imports the parents of what it looks for, and torch with them."""
     if module.startswith("components"):
         path = Path(__file__).parent.parent.joinpath(*module.split("."))
         return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)

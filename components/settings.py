@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# The one place where every tool's calls to the outside are switched off; `setdefault`, so that a user may switch one on.
+# The one place where every tool's calls to the outside are switched off; a user's own environment wins.
 QUIET = {
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -42,7 +42,9 @@ class Settings(BaseSettings):
     prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the Prefect server on loopback.")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow pages on loopback.")
     serve_port: int = Field(3000, ge=1, le=65535, description="Port of the BentoML service on loopback.")
-    models: Path | None = Field(None, description="Folder of promoted models with a `champion` pointer, watched by the service.")
+    models: Path | None = Field(
+        None, description="Folder of promoted models with a `champion` pointer, watched by the service."
+    )
 
     @property
     def base_dir(self) -> Path:

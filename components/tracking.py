@@ -1,14 +1,13 @@
 """Runs and the registry. The only file that imports mlflow.
 
-One experiment a recipe, one parent run a product, one child run a stage; one registered model a recipe, whose alias `champion`
-names the version that is served. Everything goes through `MlflowClient` with explicit run ids: the fluent calls keep their
-current run in a thread-local, and a stage that logs from another thread would write into nothing.
+One experiment a recipe, one parent run a product, one child run a stage; one registered model a recipe, whose alias
+`champion` names the version that is served. Everything goes through `MlflowClient` with explicit run ids: the fluent
+calls keep their current run in a thread-local, and a stage that logs from another thread would write into nothing.
 """
 
 import json
 import logging
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +42,7 @@ class ModelVersion:
 
 
 def data_digest(file: Path | None = None) -> str | None:
-    """DVC's digest of the versioned inputs (`data.dvc`, outs[0].md5, at most 36 characters); None where nothing is tracked."""
+    """DVC's digest of the versioned inputs (outs[0].md5 of data.dvc, at most 36 characters); None without one."""
     file = file or settings().root / "data.dvc"
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -183,8 +182,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 class MlflowLog(SilentLog):
     """A RunLog into one MLflow run. Curves are buffered: one call costs 22 ms on SQLite, a thousand in a batch 0.2 s.
 
-    A store that fails while a stage computes costs the figures of that moment, never the computation: they stay in the buffer
-    and are tried again. A context manager: leaving it flushes.
+    A store that fails while a stage computes never costs the computation: figures stay in the buffer and are tried
+    again. A context manager: leaving it flushes.
     """
 
     def __init__(self, run_id: str, flush_seconds: float = FLUSH_SECONDS) -> None:
@@ -314,29 +313,11 @@ def crown(version: ModelVersion) -> None:
         connect().set_registered_model_alias(version.name, CHAMPION, version.number)
 
 
-def serve_command(port: int) -> list[str]:
-    """Command line of MLflow's own pages on loopback, two processes instead of ten (see settings.QUIET)."""
-    place = settings().state / "mlflow" / "artifacts"
-    store = [
-        "--backend-store-uri",
-        settings().tracking_uri,
-        "--default-artifact-root",
-        place.resolve().as_uri(),
-        "--no-serve-artifacts",
-    ]
-    return [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-        *store,
-    ]
+def serve_arguments(port: int) -> list[str]:
+    """Arguments of `python -m` that serve MLflow's own pages on loopback, in two processes (see settings.QUIET)."""
+    place = (settings().state / "mlflow" / "artifacts").resolve().as_uri()
+    store = ["--backend-store-uri", settings().tracking_uri, "--default-artifact-root", place, "--no-serve-artifacts"]
+    return ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *store]
 
 
 def _version(raw: Any) -> ModelVersion:

@@ -1,6 +1,5 @@
 """The champion measured again, on a schedule: does this machine still get what the registry promises?"""
 
-import json
 from typing import Any
 
 from prefect import flow, runtime
@@ -14,7 +13,7 @@ from flows.runs import log_file, new_run_id
 from flows.stage import open_recipe
 
 
-@flow(name="benchmark")
+@flow(name="benchmark")  # type: ignore[untyped-decorator]
 def benchmark(recipe: str) -> dict[str, Any]:
     """Evaluate a recipe's champion and hold the figures against those of its promotion.
 
@@ -28,11 +27,18 @@ def benchmark(recipe: str) -> dict[str, Any]:
     resolved = open_recipe(recipe)
     champion = tracking.champion(resolved.name)
     if champion is None:
-        raise TrackingError(f"recipe {resolved.name!r} has no champion to measure.", hint=f"Run `kyara produce {recipe}`.")
+        raise TrackingError(
+            f"recipe {resolved.name!r} has no champion to measure.", hint=f"Run `kyara produce {recipe}`."
+        )
     run_id = new_run_id()
     flow_run = str(runtime.flow_run.id)
-    tags = {"kyara.run_id": run_id, "kyara.stage": "benchmark", "prefect.flow_run_id": flow_run, "kyara.model_version": champion.number}
-    run = tracking.start_run(resolved.name, f"benchmark-{run_id}", tags)
+    tags = {
+        "kyara.run_id": run_id,
+        "kyara.stage": "benchmark",
+        "prefect.flow_run_id": flow_run,
+        "kyara.model_version": champion.number,
+    }
+    run = tracking.start_run(resolved.name, f"benchmark-{run_id}", {**tags, "mlflow.model_version": champion.number})
     out = settings().artifacts / resolved.name / "benchmark"
     with tracking.closing(run), StageLog(run_id, "benchmark", log_file(run_id), run) as log:
         figures = evaluate_champion(resolved, champion, out, log)
@@ -40,5 +46,7 @@ def benchmark(recipe: str) -> dict[str, Any]:
         log.file(out / FIGURES)
         decision = decide(resolved.promote, figures, recorded_figures(champion))
         if decision.failures:
-            raise GateRefused(f"version {champion.number} of {resolved.name!r} no longer measures as it did:", decision.failures)
-    return json.loads(json.dumps(figures))
+            raise GateRefused(
+                f"version {champion.number} of {resolved.name!r} no longer measures as it did:", decision.failures
+            )
+    return dict(figures)

@@ -1,4 +1,4 @@
-"""The `kyara` command. Heavy imports stand inside the commands, so that `kyara --help` answers in a fraction of a second."""
+"""The `kyara` command. Heavy imports stand inside the commands: `kyara --help` answers in half a second."""
 
 import json
 import logging
@@ -23,7 +23,8 @@ app = typer.Typer(
 )
 Recipe = Annotated[str, typer.Argument(help="A YAML file, or the name of one in flows/recipes.", show_default=False)]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A value that wins over the recipe's: train.rank=4.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A value that wins over the recipe's: train.rank=4."),
 ]
 
 
@@ -152,7 +153,9 @@ def bench(
     name: Annotated[str, typer.Argument(help="quality")],
     out: Annotated[Path, typer.Option(help="JSON file of the figures; pictures go beside it.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="Whose sealed outputs are measured.")] = DEMO,
-    modes: Annotated[str, typer.Option(help="current, or both: train the other distill mode too and compare.")] = "current",
+    modes: Annotated[
+        str, typer.Option(help="current, or both: train the other distill mode too and compare.")
+    ] = "current",
     overrides: Overrides = None,
 ) -> None:
     """Measure what the stages made more thoroughly than the pipeline does."""
@@ -178,7 +181,9 @@ def rollback(
     from flows.promote import rollback as roll_back
 
     promotion = roll_back(recipe, to)
-    typer.echo(f"version {promotion.version} is the champion of {recipe}; a service that watches the folder takes it up.")
+    typer.echo(
+        f"version {promotion.version} is the champion of {recipe}; a service that watches the folder takes it up."
+    )
     typer.echo(f"`kyara serve` needs its Bento: {promotion.folder}")
 
 

@@ -8,15 +8,13 @@ from typing import Any
 
 from rich.console import Console
 
+from components import promptset
 from components.artifact import replacing
-from components.promptset import PromptItem
 from components.recipe import ImageRecipe
 from components.runner import stage_folder, stage_names
 from components.settings import settings
 from flows.foreground import produce_here
 from flows.stage import open_recipe
-
-REPORT_SET = "report"
 
 
 def run(recipe_name: str, out: Path) -> dict[str, Any]:
@@ -43,11 +41,9 @@ def run(recipe_name: str, out: Path) -> dict[str, Any]:
 
 def first_prompt(recipe: ImageRecipe) -> str:
     """The first prompt of the report set; without a set the trigger alone."""
-    from components import promptset
-
     if recipe.evaluate.prompts is None:
         return recipe.trigger
-    items: tuple[PromptItem, ...] = promptset.load(settings().resolve(recipe.evaluate.prompts), REPORT_SET, 1)
+    items = promptset.load(settings().resolve(recipe.evaluate.prompts), "report", 1)
     return items[0].prompt
 
 

@@ -1,6 +1,7 @@
 """Runs that wait for a worker: the work pool, one deployment a recipe, and the schedule of the benchmark.
 
-Only a process worker can cancel a run properly: `flow.serve` orphans child processes, and a flow started as a script is never told.
+Only a process worker can cancel a run properly: `flow.serve` orphans child processes, and a flow started as a script is
+never told.
 """
 
 import subprocess
@@ -44,7 +45,7 @@ def enqueue(recipe: str, overrides: Mapping[str, Any]) -> str:
 
 
 def deploy(recipe: Path) -> None:
-    """Create or refresh the deployment `produce/<recipe>`; runs of one recipe wait for each other. Needs a Prefect API."""
+    """Create or refresh `produce/<recipe>`; runs of one recipe wait for each other. Needs a Prefect API."""
     from flows.produce import produce
 
     _deploy(produce, "flows/produce.py:produce", open_recipe(str(recipe)).name, {"recipe": str(recipe)}, None)

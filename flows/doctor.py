@@ -85,7 +85,9 @@ def _packages() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    yield Finding("CPU", "ok", f"{psutil.cpu_count(logical=False) or '?'} cores, torch uses {torch.get_num_threads()} threads")
+    yield Finding(
+        "CPU", "ok", f"{psutil.cpu_count(logical=False) or '?'} cores, torch uses {torch.get_num_threads()} threads"
+    )
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(number)
@@ -107,7 +109,11 @@ def _room() -> Iterator[Finding]:
 
 def _enough(name: str, free: float, total: float, needed: float, advice: str) -> Finding:
     found = f"{free:.1f} GB free of {total:.1f} GB"
-    return Finding(name, "ok", found) if free >= needed else Finding(name, "missing", found, f"{needed} GB are needed. {advice}")
+    return (
+        Finding(name, "ok", found)
+        if free >= needed
+        else Finding(name, "missing", found, f"{needed} GB are needed. {advice}")
+    )
 
 
 def _ports() -> Iterator[Finding]:
@@ -123,10 +129,17 @@ def _ports() -> Iterator[Finding]:
 
 def _data() -> Iterator[Finding]:
     """What the recipes that come with Kyara read from inside the repository."""
-    wanted = {path for name in known_recipes() for step in ("dataset", "evaluate") for path in open_recipe(name).step(step).sources().values()}
+    wanted = {
+        path
+        for name in known_recipes()
+        for step in ("dataset", "evaluate")
+        for path in open_recipe(name).step(step).sources().values()
+    }
     for path in sorted(each for each in wanted if each.startswith("data/")):
         there = settings().resolve(path).exists()
-        yield Finding(path, "ok" if there else "missing", "present" if there else "absent", "" if there else "Run `dvc pull`.")
+        yield Finding(
+            path, "ok" if there else "missing", "present" if there else "absent", "" if there else "Run `dvc pull`."
+        )
     pointer = settings().root / "data.dvc"
     if pointer.is_file():
         digest = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"]
@@ -134,6 +147,10 @@ def _data() -> Iterator[Finding]:
 
 
 def _tools() -> Iterator[Finding]:
-    for name, use in (("git", "clones and versions"), ("chromium", "tests of the pages"), ("docker", "container images")):
+    for name, use in (
+        ("git", "clones and versions"),
+        ("chromium", "tests of the pages"),
+        ("docker", "container images"),
+    ):
         found = shutil.which(name)
         yield Finding(name, "ok" if found else "note", found or "not installed", "" if found else f"Only for {use}.")

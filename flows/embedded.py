@@ -69,9 +69,7 @@ def make_autoencoder(world: World) -> None:
     images, _ = load(world.renders("train"))
     unseen, portraits = load(world.renders("heldout"))
     folder, minutes = world.work / "autoencoder", world.minutes["autoencoder"]
-    train = partial(
-        train_autoencoder, as_planes(images), validation=as_planes(unseen), device=world.device, report=say
-    )
+    train = partial(train_autoencoder, as_planes(images), validation=as_planes(unseen), device=world.device, report=say)
     start = world.data / "base" / "vae"
     if not world.warm_start:
         start = folder / "joint" / "model"
@@ -100,7 +98,14 @@ def make_judge(world: World) -> None:
     autoencoder = AutoencoderTiny.from_pretrained(world.work / "autoencoder" / "model").to(world.device)
     budget = Budget(minutes=world.minutes["judge"])
     network = train_judge(
-        images, portraits, world.work / "judge", budget, autoencoder=autoencoder, device=world.device, report=say
+        images,
+        portraits,
+        world.work / "judge",
+        budget,
+        autoencoder=autoencoder,
+        device=world.device,
+        start=world.data / "judge" if world.warm_start else None,
+        report=say,
     )
     pictures, unseen = load(world.renders("heldout"))
     planes = as_planes(pictures)

@@ -1,9 +1,10 @@
 """Who works on a run: runs/<id>/heartbeat.json, rewritten every few seconds and removed at the end.
 
-A process that dies leaves its flow run Running for ever (PrefectHQ/prefect#16746) and its MLflow runs open. The file it leaves
-behind names both; the next start finds it stale and closes them.
+A process that dies leaves its flow run Running for ever (PrefectHQ/prefect#16746) and its MLflow runs open. The file
+it leaves behind names both; the next start finds it stale and closes them.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -30,7 +31,11 @@ STALE_SECONDS = 120.0
 
 @contextmanager
 def beating(run_id: str, facts: Mapping[str, Any], every: float = EVERY_SECONDS) -> Iterator[None]:
-    """Keep the heartbeat of `run_id` alive while the block runs. `facts` (recipe, flow and MLflow run ids) are for whoever finds it."""
+    """Keep the heartbeat of `run_id` alive while the block runs.
+
+    Args:
+        facts: recipe, flow_run_id and mlflow_run_id, for whoever finds the file.
+    """
     file = settings().runs / run_id / FILE
     done = threading.Event()
     process = psutil.Process()
@@ -56,6 +61,9 @@ def beating(run_id: str, facts: Mapping[str, Any], every: float = EVERY_SECONDS)
         done.set()
         thread.join()
         file.unlink(missing_ok=True)
+        # A single stage leaves nothing else there.
+        with contextlib.suppress(OSError):
+            file.parent.rmdir()
 
 
 def is_alive(beat: Mapping[str, Any]) -> bool:
@@ -70,15 +78,16 @@ def is_alive(beat: Mapping[str, Any]) -> bool:
 
 
 def refuse_if_busy(recipe: str) -> None:
-    """Raise EnvironmentProblem where another live process produces the same recipe: both would write the same folders."""
+    """Raise EnvironmentProblem where another process produces the same recipe: both would write the same folders."""
     for _, beat in _beats():
         if beat.get("recipe") == recipe and beat["pid"] != os.getpid() and is_alive(beat):
-            message = f"recipe {recipe!r} is being produced already (run {beat['run_id']}, process {beat['pid']} on {beat['host']})."
+            who = f"run {beat['run_id']}, process {beat['pid']} on {beat['host']}"
+            message = f"recipe {recipe!r} is being produced already ({who})."
             raise EnvironmentProblem(message, hint="Wait for it or stop it, or give your recipe another `name`.")
 
 
 def reconcile() -> list[str]:
-    """Close what dead processes left open: Crashed in Prefect, KILLED in MLflow. Returns their run ids. Needs a Prefect API."""
+    """Close what dead processes left open: Crashed in Prefect, KILLED in MLflow. Returns their run ids."""
     closed = []
     for file, beat in _beats():
         if is_alive(beat):

@@ -13,7 +13,7 @@ EVERY_SECONDS = 2.0
 
 
 class ArtifactLog(SilentLog):
-    """One Prefect progress artifact; its description is JSON: stage, unit, done, total, rate (units/s), left_s and the fields (loss, lr).
+    """One Prefect progress artifact, described in JSON: stage, unit, done, total, rate (units/s), left_s, loss, lr, ….
 
     Other processes (the factory pages) read it with `client.read_artifacts`. At most one call every two seconds.
     """
@@ -65,7 +65,7 @@ class ArtifactLog(SilentLog):
 
 
 class StageLog(Tee):
-    """Console, log file, MLflow and Prefect at once. A context manager: leaving it closes the bar and flushes the curves."""
+    """Console, log file, MLflow and Prefect at once. A context manager: leaving it closes the bar and flushes."""
 
     def __init__(self, run_id: str, stage: str, file: Path, mlflow_run: str) -> None:
         self.console = ConsoleLog(stage)

@@ -1,7 +1,7 @@
 """The pipeline: the stages in table order, then promote, then package.
 
-Stages are Prefect tasks that are called directly. A task that is submitted runs in a thread, which neither Ctrl-C nor a cancelled
-flow run can interrupt. What a stage has made survives an interrupt: the next run of the same recipe resumes it.
+Stages are Prefect tasks that are called directly. A task that is submitted runs in a thread, which neither Ctrl-C nor a
+cancelled flow run can interrupt. What a stage has made survives an interrupt: the next run of the recipe resumes it.
 """
 
 import json
@@ -70,9 +70,9 @@ def _retryable(_task: Any, _run: Any, state: Any) -> bool:
 
 
 def _run(name: str, step: Step, production: Production) -> None:
-    """One step as a Prefect task. It closes over its arguments: Prefect would search them for futures and record them."""
+    """One step as a Prefect task. It closes over its arguments: Prefect would search them for futures."""
 
-    @task(
+    @task(  # type: ignore[untyped-decorator]
         name=name,
         task_run_name=name,
         cache_policy=NO_CACHE,
@@ -161,7 +161,7 @@ def _flow_run_name() -> str:
     return given or new_run_id(runtime.flow_run.scheduled_start_time.astimezone(), str(runtime.flow_run.id)[:4])
 
 
-@flow(name="produce", flow_run_name=_flow_run_name, validate_parameters=True, log_prints=False)
+@flow(name="produce", flow_run_name=_flow_run_name)  # type: ignore[untyped-decorator]
 def produce(recipe: str, overrides: dict[str, Any] | None = None, run_id: str | None = None) -> dict[str, Any]:
     """Run a recipe from its pictures to a packaged champion; what is sealed and current is skipped.
 

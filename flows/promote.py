@@ -1,7 +1,7 @@
 """From a measured model to the registry's champion, and back.
 
-A version's files live in models/<modality>/<recipe>/<version>/ and its figures in MLflow. Whatever the gate says, the version is
-registered and kept; only an accepted one gets the alias and the pointer file that the service watches.
+A version's files live in models/<modality>/<recipe>/<version>/ and its figures in MLflow. Whatever the gate says, the
+version is registered and kept; only an accepted one gets the alias and the pointer file that the service watches.
 """
 
 import hashlib

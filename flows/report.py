@@ -109,7 +109,9 @@ def _number(value: float, unit: str) -> str:
 
 
 def _seconds(report: Report) -> list[tuple[str, float]]:
-    found = [(key.removeprefix("seconds."), float(value)) for key, value in report.items() if key.startswith("seconds.")]
+    found = [
+        (key.removeprefix("seconds."), float(value)) for key, value in report.items() if key.startswith("seconds.")
+    ]
     return [(name, value) for name, value in found if name not in ("pipeline", "orchestration")]
 
 
@@ -120,7 +122,9 @@ def _dropped(folders: Mapping[str, Path]) -> list[dict[str, str]]:
 
 
 def _images(folders: Mapping[str, Path], stage: str, pattern: str) -> list[Path]:
-    return sorted(folders[stage].glob(pattern), key=lambda path: (len(path.name), path.name)) if stage in folders else []
+    return (
+        sorted(folders[stage].glob(pattern), key=lambda path: (len(path.name), path.name)) if stage in folders else []
+    )
 
 
 def _pictures(paths: Sequence[Path]) -> list[dict[str, str]]:

@@ -17,30 +17,40 @@ from components.errors import EnvironmentProblem
 from components.settings import quiet_environment, settings
 
 HOST = "127.0.0.1"
-READY_SECONDS = 120.0
+READY_SECONDS = 300.0
+# Runs a module as `python -m` does, and ends it when the pipe on stdin closes: a parent that is killed closes it too.
+_LEASH = """
+import os, runpy, signal, sys, threading
+def follow():
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=follow, daemon=True).start()
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 @contextlib.contextmanager
 def child(
-    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run `command` while the block runs, output into `log`; at the end its whole process tree is stopped."""
+    """Run `python -m ARGUMENTS` while the block runs, output into `log`; at the end its whole process tree is stopped."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    # Its own session: Ctrl-C reaches this process alone, which then stops the child in order.
     with log.open("ab") as stream:
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-c", _LEASH, *arguments],
             env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=stream,
             stderr=stream,
+            # Its own session: Ctrl-C reaches this process alone, which then stops the child in order.
             start_new_session=True,
         )
     try:
         yield process
     finally:
         stop(process.pid)
-        process.wait()
+        process.communicate()
 
 
 def stop(pid: int, patience: float = 10.0) -> None:
@@ -110,20 +120,20 @@ def wait_until(url: str, process: "subprocess.Popen[bytes]", log: Path, seconds:
 
 
 def prefect_command(port: int) -> tuple[list[str], dict[str, str]]:
-    """Command and environment of a Prefect server on SQLite.
+    """Arguments of `python -m` and environment of a Prefect server on SQLite.
 
     With all its services: `--no-services` would save 1.5 s of start-up and lose every task run, which a service records.
     """
     quiet_environment()
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    command = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
     # The port also as a setting: the pages call the address that the settings name.
     return command, {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_API_HOST": HOST}
 
 
 def pages() -> Iterator[str]:
     """Serve the Prefect and MLflow pages until the iterator is closed; yields their addresses as they become ready."""
-    from components.tracking import connect, serve_command
+    from components.tracking import connect, serve_arguments
 
     here = settings()
     require_port(here.prefect_port, "KYARA_PREFECT_PORT")
@@ -133,7 +143,7 @@ def pages() -> Iterator[str]:
         prefect_log, mlflow_log = here.logs / "prefect.log", here.logs / "mlflow.log"
         prefect = stack.enter_context(child(command, prefect_log, environment))
         connect()
-        mlflow = stack.enter_context(child(serve_command(here.mlflow_port), mlflow_log))
+        mlflow = stack.enter_context(child(serve_arguments(here.mlflow_port), mlflow_log))
         wait_until(f"http://{HOST}:{here.prefect_port}/api/health", prefect, prefect_log)
         yield f"http://{HOST}:{here.prefect_port}"
         wait_until(f"http://{HOST}:{here.mlflow_port}/health", mlflow, mlflow_log)
@@ -149,10 +159,10 @@ def pages() -> Iterator[str]:
 def prefect_api() -> Iterator[str]:
     """A Prefect API for the block; yields its address.
 
-    In this order: what the user configured (PREFECT_API_URL, a profile, the test harness), the server of `kyara ui`, or a private
-    server on a free port over the same SQLite file. Measured on two cores: such a child is ready in 8 s (10 s with a cold database)
-    and a flow then costs 1.6 s, while Prefect's ephemeral mode takes 9 s (23 s cold) inside the first flow call. And a child starts
-    while this process imports Prefect and MLflow.
+    In this order: what the user configured (PREFECT_API_URL, a profile, the test harness), the server of `kyara ui`, or
+    a private server on a free port over the same SQLite file. Measured on two cores: such a child is ready in 8 s (10 s
+    with a cold database) and a flow then costs 1.6 s, while Prefect's ephemeral mode takes 9 s (23 s cold) inside the
+    first flow call. And a child starts while this process imports Prefect and MLflow.
     """
     from components.tracking import connect
 

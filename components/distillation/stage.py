@@ -1,6 +1,7 @@
 """The distill stage: teacher paths, the loop, and `lcm_distilled_model/`."""
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: R
     rows = [_samples(bundle, config, prompts)]
     student = make_student(bundle, config, log)
     distiller = LCMDistiller(student, bundle.schedule, data.condition("").to(bundle.device), config)
-    paths = _paths(distiller, bundle, prompts, out / f".paths-{fingerprint[:16]}", log) if config.path_share else None
+    walked = out / f".paths-{fingerprint[:16]}"
+    paths = _paths(distiller, bundle, prompts, walked, log) if config.path_share else None
     loop = Loop(
         _plan(config), student.module, student.parameters(), out, log,
         fingerprint=fingerprint, state=student.state(), record="distill_log.json",
@@ -51,8 +53,10 @@ def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: R
     draw_curves(loop.rows, loop.evaluations, out / "curves.png")
     _save(student, config, parents, out / LCM)
     _save_grid([*rows, _samples(student.drawing(), config, prompts)], out / "samples.png")
-    for name in ("samples.png", "curves.png", loop.record):
-        log.file(out / name)
+    for made in (out / "samples.png", out / "curves.png", out / loop.record):
+        if made.is_file():
+            log.file(made)
+    shutil.rmtree(walked, ignore_errors=True)
 
 
 class Losses:

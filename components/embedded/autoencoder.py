@@ -184,7 +184,9 @@ def train_autoencoder(
 def encode(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> Tensor:
     """Latents float32 [N, 4, H/4, W/4] of uint8 `images` [N, 3, H, W]."""
     device = next(model.parameters()).device
-    return torch.cat([model.encode(to_signed(part).to(device)).latents.float().cpu() for part in torch.split(images, batch)])
+    return torch.cat(
+        [model.encode(to_signed(part).to(device)).latents.float().cpu() for part in torch.split(images, batch)]
+    )
 
 
 def cached_latents(model: AutoencoderTiny, images: Tensor, path: Path) -> Tensor:

@@ -258,7 +258,8 @@ def export(
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     pipeline.save_pretrained(fresh, safe_serialization=True, max_shard_size=_SHARD)
-    fresh.chmod(0o755)
+    for path in (fresh, *fresh.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     if out.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
         out.rename(old / "model")

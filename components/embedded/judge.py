@@ -80,12 +80,14 @@ def train_judge(
     batch: int = 48,
     width: int = 32,
     features: int = 128,
+    start: Path | None = None,
     report: Callable[[str], None] = print,
     report_every: int = 50,
 ) -> JudgeNetwork:
-    """Train on uint8 `images` [N, 3, 128, 128] and what they show; resumes from `folder`."""
+    """Train on uint8 `images` [N, 3, 128, 128] and what they show; resumes from `folder`, goes on from the judge in `start`."""
     torch.manual_seed(0)
-    network = placed(JudgeNetwork(HEADS, width, features), device)
+    network = JudgeNetwork(HEADS, width, features) if start is None else Judge.load(start).network.train()
+    network = placed(network, device)
     fit = Fit(network, muon_and_adam(network, 5e-3, 2e-3), budget, folder, decay=0.99)
     answers = labels(portraits)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.errors import ModelError
 from components.families.schedule import NoiseSchedule
@@ -57,7 +57,7 @@ class Family:
 
 @dataclass
 class Bundle:
-    """A model in memory. Frozen weights live in `dtype` on `device`; the VAE stays in float32 (SDXL's overflows in half)."""
+    """A model in memory, its weights in `dtype` on `device`; the VAE stays in float32 (SDXL's overflows in half)."""
 
     family: Family
     unet: Any  # diffusers' and transformers' modules, whose attributes torch's stubs do not know
@@ -68,7 +68,9 @@ class Bundle:
     base: str
     device: torch.device
     dtype: torch.dtype
-    lcm: dict[str, Any] = field(default_factory=dict)  # metadata.json of a consistency student (guidance, solver_steps, …); empty: not one
+    lcm: dict[str, Any] = field(
+        default_factory=dict
+    )  # metadata.json of a consistency student (guidance, solver_steps, …); empty: not one
     schedule: NoiseSchedule = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +107,7 @@ class Bundle:
         return (decoded / 2 + 0.5).clamp(0, 1)
 
     def predict(self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
-        """The UNet's output for latents [B, C, h, w] at timesteps [B]; `guidance` [B, E] is an embedded guidance scale."""
+        """The UNet's output for latents [B, C, h, w] at timesteps [B]; `guidance` [B, E] is an embedded scale."""
         weights = next(self.unet.parameters()).dtype
         added = self.family.added(self, condition, latents)
         output: Tensor = self.unet(
@@ -125,7 +127,9 @@ def pick_device() -> torch.device:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ModelError("KYARA_DEVICE is cuda, but torch finds no GPU.", hint="Run `kyara doctor`, or set KYARA_DEVICE=cpu.")
+        raise ModelError(
+            "KYARA_DEVICE is cuda, but torch finds no GPU.", hint="Run `kyara doctor`, or set KYARA_DEVICE=cpu."
+        )
     return torch.device(wanted)
 
 
@@ -151,7 +155,10 @@ def load_bundle(model: ModelConfig, *, device: torch.device | None = None) -> Bu
     pipeline = _pipeline(model, dtype)
     second = [getattr(pipeline, f"{part}_2", None) for part in ("text_encoder", "tokenizer")]
     if (second[0] is not None) != (family.name == "sdxl"):
-        raise ModelError(f"{model.base!r} is not of family {family.name!r} (class {type(pipeline).__name__}).", hint="Correct model.family.")
+        raise ModelError(
+            f"{model.base!r} is not of family {family.name!r} (class {type(pipeline).__name__}).",
+            hint="Correct model.family.",
+        )
     memory = torch.channels_last if device.type == "cpu" else torch.contiguous_format
     return Bundle(
         family=family,
@@ -178,13 +185,20 @@ def _pipeline(model: ModelConfig, dtype: torch.dtype) -> Any:
             f"base model {model.base!r} is missing: no model_index.json in {str(local)!r}.",
             hint="Run `dvc pull` for the embedded one, or name a diffusers folder or a hub id.",
         )
-    extra = {} if looks_local and not _has_checker(local) else {"safety_checker": None, "requires_safety_checker": False}
+    extra = (
+        {} if looks_local and not _has_checker(local) else {"safety_checker": None, "requires_safety_checker": False}
+    )
     try:
         return DiffusionPipeline.from_pretrained(
-            str(local) if looks_local else model.base, revision=None if looks_local else model.revision, dtype=dtype, **extra
+            str(local) if looks_local else model.base,
+            revision=None if looks_local else model.revision,
+            dtype=dtype,
+            **extra,
         )
     except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
-        raise ModelError(f"base model {model.base!r} cannot be loaded: {error}.", hint="Check the name, the files and the network.") from error
+        raise ModelError(
+            f"base model {model.base!r} cannot be loaded: {error}.", hint="Check the name, the files and the network."
+        ) from error
 
 
 def _has_checker(folder: Path) -> bool:

@@ -1,13 +1,13 @@
 """The forward process of a diffusion model: alphas, and how its prediction, the clean latents and the noise relate.
 
-Notation of DDIM (arXiv 2010.02502): x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps; v = sqrt(a_t) eps - sqrt(1 - a_t) x_0 (arXiv 2202.00512).
+Notation of DDIM (arXiv 2010.02502): x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps;
+v = sqrt(a_t) eps - sqrt(1 - a_t) x_0 (arXiv 2202.00512).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from components.errors import ModelError
@@ -27,7 +27,9 @@ class NoiseSchedule:
 
         prediction = str(config.get("prediction_type", "epsilon"))
         if prediction not in ("epsilon", "v_prediction", "sample"):
-            raise ModelError(f"prediction type {prediction!r} is not supported.", hint="Expected epsilon, v_prediction or sample.")
+            raise ModelError(
+                f"prediction type {prediction!r} is not supported.", hint="Expected epsilon, v_prediction or sample."
+            )
         return cls(DDIMScheduler.from_config(dict(config)).alphas_cumprod.float(), prediction)
 
     def __len__(self) -> int:

@@ -20,4 +20,6 @@ def added(bundle: Bundle, condition: Condition, latents: Tensor) -> None:
     """Nothing besides."""
 
 
-FAMILY = Family("sd15", encode, added, unet_prefix="lora_unet", modelspec="stable-diffusion-v1/lora", base_version="sd_v1")
+FAMILY = Family(
+    "sd15", encode, added, unet_prefix="lora_unet", modelspec="stable-diffusion-v1/lora", base_version="sd_v1"
+)

@@ -1,4 +1,4 @@
-"""SDXL: two text encoders, penultimate hidden states side by side, pooled text and size conditioning (arXiv 2307.01952)."""
+"""SDXL: two text encoders side by side, pooled text and size conditioning (arXiv 2307.01952)."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,11 @@ def encode(bundle: Bundle, prompts: Sequence[str]) -> Condition:
     hidden, pooled = [], None
     for tokenizer, encoder in zip(bundle.tokenizers, bundle.text_encoders, strict=True):
         tokens = tokenizer(
-            list(prompts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+            list(prompts),
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
         )
         output = encoder(tokens.input_ids.to(bundle.device), output_hidden_states=True)
         hidden.append(output.hidden_states[-2].float())
@@ -29,4 +33,11 @@ def added(bundle: Bundle, condition: Condition, latents: Tensor) -> dict[str, Te
     return {"text_embeds": condition.pooled, "time_ids": sizes.expand(len(latents), 6)}
 
 
-FAMILY = Family("sdxl", encode, added, unet_prefix="lora_unet", modelspec="stable-diffusion-xl-v1-base/lora", base_version="sdxl_base_v1-0")
+FAMILY = Family(
+    "sdxl",
+    encode,
+    added,
+    unet_prefix="lora_unet",
+    modelspec="stable-diffusion-xl-v1-base/lora",
+    base_version="sdxl_base_v1-0",
+)

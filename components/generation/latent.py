@@ -43,8 +43,8 @@ def sample(
     Args:
         condition, negative: encoded prompts [B] and what to move away from [B] or [1].
         noise: from `initial_noise` with the same seeds.
-        guidance: the usual scale; 1 or less asks without `negative`. None, with "lcm" only: as distilled. A student with
-            embedded guidance takes the scale as an input and never asks twice.
+        guidance: the usual scale; 1 or less asks without `negative`. None ("lcm" only): as distilled. A student with
+            embedded guidance takes the scale as an input, within its range, and never asks twice.
         seeds: one per picture; "lcm" adds noise between steps.
         predict: an engine's UNet instead of the bundle's.
     """
@@ -177,7 +177,8 @@ def _guidance(bundle: Bundle, guidance: float | None, count: int, kind: Kind) ->
     """What the UNet is told about guidance, and the scale of classifier-free guidance around it (1: none)."""
     dimensions = getattr(bundle.unet.config, "time_cond_proj_dim", None)
     if dimensions is not None:
-        scale = float(bundle.lcm.get("guidance", 1.0)) if guidance is None else guidance
+        low, high = bundle.lcm["guidance_range"]
+        scale = float(bundle.lcm["guidance"]) if guidance is None else min(max(guidance, low), high)
         return embed_guidance(torch.full((count,), scale - 1, device=bundle.device), dimensions), 1.0
     if guidance is None and kind == "ddim":
         raise ValueError("the ddim sampler needs a guidance scale")

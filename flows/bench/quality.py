@@ -1,4 +1,4 @@
-"""`kyara bench quality`: the demo's figures on 512 prompts, of what the stages have made; on request for both distill modes."""
+"""`kyara bench quality`: the demo's figures on 512 prompts; on request for both distill modes."""
 
 import os
 import shutil
@@ -18,7 +18,9 @@ MODES = {"current": (), "both": ("lora", "full")}
 COUNTS = {"count": 512, "other_count": 64}
 
 
-def run(recipe_name: str, out: Path, *, modes: str = "current", overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def run(
+    recipe_name: str, out: Path, *, modes: str = "current", overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Measure and write `out` (JSON, the keys of report.json) and the grids beside it; interrupted, it resumes.
 
     Args:

@@ -251,6 +251,7 @@ def test_the_stage_makes_a_model_that_draws(worlds, tmp_path, family, mode):
     assert facts["parents"].keys() == {"dataset", "train"}
     log = json.loads((tmp_path / "distill_log.json").read_text())
     assert [row["step"] for row in log["steps"]] == [1, 2, 3, 4]
+    assert not list(tmp_path.glob(".paths-*"))
     assert (tmp_path / "samples.png").is_file() and (tmp_path / "curves.png").is_file()
     lora, lcm = inputs["train"] / "anime-lora-final", tmp_path / "lcm_distilled_model"
     images = pictures(load_variant(tiny_model(base), lora=lora, lcm=lcm), ["a"], [0], steps=4, kind="lcm")

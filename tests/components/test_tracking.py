@@ -67,7 +67,9 @@ def test_metrics_are_flushed_every_few_seconds(run: str) -> None:
 
 
 def test_params_are_flat_and_more_than_one_batch(run: str) -> None:
-    MlflowLog(run).params({"train": {"rank": 4, "deep": {"er": True}}, **{f"p{number}": number for number in range(150)}})
+    MlflowLog(run).params(
+        {"train": {"rank": 4, "deep": {"er": True}}, **{f"p{number}": number for number in range(150)}}
+    )
     params = read(run).data.params
     assert params["train.rank"] == "4" and params["train.deep.er"] == "True" and len(params) == 152
 

@@ -95,7 +95,14 @@ def test_a_student_with_embedded_guidance(tmp_path):
     base = tiny_sd15()
     plain = load_variant(tiny_model(base)).unet
     UNet2DConditionModel.from_config({**plain.config, "time_cond_proj_dim": 256}).save_pretrained(tmp_path / "unet")
-    facts = {"mode": "full", "steps": 4, "guidance": 4.0, "solver_steps": 50, "timestep_scaling": 10.0}
+    facts = {
+        "mode": "full",
+        "steps": 4,
+        "guidance": 4.0,
+        "guidance_range": [3.0, 5.0],
+        "solver_steps": 50,
+        "timestep_scaling": 10.0,
+    }
     (tmp_path / "metadata.json").write_text(json.dumps(facts))
     bundle = load_variant(tiny_model(base), lcm=tmp_path)
     engine = build_engine(bundle, "openvino", "float32")

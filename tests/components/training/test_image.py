@@ -67,8 +67,10 @@ def test_timesteps_spread_over_the_schedule() -> None:
     drawn = torch.stack([timesteps(10, 1000, torch.Generator().manual_seed(seed)) for seed in range(200)])
     assert drawn.min() >= 0
     assert drawn.max() <= 999
-    assert all(sorted((row // 100).tolist()) == list(range(10)) for row in (drawn - drawn.min(1, True).values % 100))
-    assert 480 < drawn[:, 0].float().mean() < 520 or drawn[:, 0].float().std() > 250
+    gaps = drawn.sort(dim=1).values.diff(dim=1)
+    assert gaps.min() >= 99
+    assert gaps.max() <= 101
+    assert drawn[:, 0].float().std() > 250, "each one alone may be anywhere"
 
 
 def test_the_best_is_chosen_not_the_last() -> None:
