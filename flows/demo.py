@@ -20,23 +20,30 @@ from flows.stage import open_recipe
 def run(recipe_name: str, out: Path) -> dict[str, Any]:
     """Produce, serve once, report; returns what report.json holds. Raises KyaraError."""
     from flows import report as page
-    from flows.server import smoke
 
     console = Console(stderr=True)
     recipe = open_recipe(recipe_name)
     out = settings().base_dir / out
     result = produce_here(recipe_name)
-    console.print(f"[bold]serve[/bold] {result['bento.tag']} on loopback, for one picture", highlight=False)
-    started = time.perf_counter()
-    answer = smoke(result["bento.tag"], {"prompt": first_prompt(recipe), "seed": recipe.seed})
-    with replacing(out / "demo.png") as temporary:
-        temporary.write_bytes(answer.png)
-    result["seconds.smoke"] = round(time.perf_counter() - started, 3)
+    if recipe.package.smoke:
+        result["seconds.smoke"] = _ask_once(recipe, result["bento.tag"], out / "demo.png", console)
     folders = {stage: stage_folder(recipe, stage) for stage in stage_names(recipe)}
     report = {**dataset_figures(folders["dataset"]), **stage_figures(folders["evaluate"]), **result}
     written = page.write(report, folders, out)
     _say_what_next(console, report, written, out)
     return report
+
+
+def _ask_once(recipe: ImageRecipe, tag: str, file: Path, console: Console) -> float:
+    """Serve the Bento, keep the picture that it draws over HTTP, stop it; seconds of all that."""
+    from flows.server import smoke
+
+    console.print(f"[bold]serve[/bold] {tag} on loopback, for one picture", highlight=False)
+    started = time.perf_counter()
+    answer = smoke(tag, {"prompt": first_prompt(recipe), "seed": recipe.seed})
+    with replacing(file) as temporary:
+        temporary.write_bytes(answer.png)
+    return round(time.perf_counter() - started, 3)
 
 
 def first_prompt(recipe: ImageRecipe) -> str:
@@ -62,7 +69,7 @@ def stage_figures(folder: Path) -> dict[str, Any]:
 def _say_what_next(console: Console, report: Mapping[str, Any], page: Path, out: Path) -> None:
     seconds = report["seconds.pipeline"]
     console.print(f"\nThe pipeline took {seconds // 60:.0f} min {seconds % 60:.0f} s. Look at:", highlight=False)
-    for file in (page, out / "demo.png", out / "report.json"):
+    for file in (page, *sorted(out.glob("demo.png")), out / "report.json"):
         console.print(f"  {file}", highlight=False, soft_wrap=True)
     console.print("\nWhat to type next:")
     for command, meaning in (

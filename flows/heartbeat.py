@@ -113,18 +113,22 @@ def _beats() -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _close_flow_run(flow_run_id: str | None) -> None:
+    """A run that Prefect still believes in, and its task, as Crashed."""
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.exceptions import ObjectNotFound
     from prefect.states import Crashed
 
     if flow_run_id is None:
         return
+    crashed = Crashed(message="Its process is gone; run it again to resume.")
     with get_client(sync_client=True) as client:
         try:
             state = client.read_flow_run(flow_run_id).state
         except ObjectNotFound:
             return
         if state is None or not state.is_final():
-            client.set_flow_run_state(
-                flow_run_id, Crashed(message="Its process is gone; run it again to resume."), force=True
-            )
+            client.set_flow_run_state(flow_run_id, crashed, force=True)
+        for task in client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))):
+            if task.state is None or not task.state.is_final():
+                client.set_task_run_state(task.id, crashed, force=True)

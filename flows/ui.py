@@ -34,7 +34,7 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 def child(
     arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run `python -m ARGUMENTS` while the block runs, output into `log`; at the end its whole process tree is stopped."""
+    """Run `python -m ARGUMENTS` while the block runs, output into `log`; at the end its process tree is stopped."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         process = subprocess.Popen(
@@ -124,8 +124,7 @@ def prefect_command(port: int) -> tuple[list[str], dict[str, str]]:
 
     With all its services: `--no-services` would save 1.5 s of start-up and lose every task run, which a service records.
     """
-    quiet_environment()
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    _make_home()
     command = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
     # The port also as a setting: the pages call the address that the settings name.
     return command, {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_API_HOST": HOST}
@@ -166,7 +165,7 @@ def prefect_api() -> Iterator[str]:
     """
     from components.tracking import connect
 
-    quiet_environment()
+    _make_home()
     address = configured_api()
     with contextlib.ExitStack() as stack:
         if address is None:
@@ -192,6 +191,12 @@ def _drain() -> None:
 
     for worker in (EventsWorker, APILogWorker):
         worker.drain_all(timeout=5)
+
+
+def _make_home() -> None:
+    """Prefect warns of a home that it cannot make, and it makes no parents."""
+    quiet_environment()
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
 def configured_api() -> str | None:

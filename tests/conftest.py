@@ -16,6 +16,8 @@ os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
 from components.settings import quiet_environment, settings  # noqa: E402
 
 quiet_environment()
+# Prefect warns of a home that it cannot make.
+Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,7 +6,7 @@ point of a path has the same clean end, which is the target of `LCMDistiller.on_
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,66 +91,49 @@ def walk_paths(
         condition = prompts[begin : begin + config.batch_size]
         if not file.is_file():
             generator = Generator().manual_seed(seed_of(config.seed, "paths", begin))
+            scale = torch.empty(len(condition)).uniform_(*config.guidance, generator=generator)
             with replacing(file) as temporary:
-                save_file(_walk_part(guide, condition, shape, starts, config, generator), temporary)
+                save_file({"scale": scale, **_walk_part(guide, condition, scale, shape, starts, generator)}, temporary)
         parts.append(load_file(file))
-        log.progress(min(begin + config.batch_size, len(prompts)), len(prompts), unit="path")
-    return _join(parts, prompts)
+        log.progress(begin + len(condition), len(prompts), unit="path")
+    return _join(parts, starts, prompts.to("cpu"))
 
 
 def _walk_part(
-    guide: Guide,
-    condition: Condition,
-    shape: Sequence[int],
-    starts: Sequence[int],
-    config: DistillConfig,
-    generator: Generator,
+    guide: Guide, condition: Condition, scale: Tensor, shape: Sequence[int], starts: Sequence[int], generator: Generator
 ) -> dict[str, Tensor]:
-    """Points in the order they are walked, [K, B, C, h, w]; ends [S, B, C, h, w]; one guidance scale a picture, [B]."""
-    count, device = len(condition), condition.hidden.device
-    low, high = config.guidance
-    scale = low + (high - low) * torch.rand(count, generator=generator)
-    points, times, path, first, ends = [], [], [], [], []
-    clean = None
-    for number, start in enumerate(starts):
-        noise = torch.randn((count, *shape), generator=generator).to(device)
-        at = torch.full((count,), start, device=device)
+    """For each start the points `xt.<start>` [K, B, C, h, w] at `t.<start>` [K], and `end.<start>` [B, C, h, w]."""
+    device = condition.hidden.device
+    made: dict[str, Tensor] = {}
+    clean: Tensor | None = None
+    for start in starts:
+        noise = torch.randn((len(condition), *shape), generator=generator).to(device)
+        at = torch.full((len(condition),), start, device=device)
         xt = noise if clean is None else guide.schedule.add_noise(clean, noise, at)
-        *walked, (_, end) = guide.walk(xt, start, condition, scale.to(device))
-        points += [x.cpu() for _, x in walked]
-        times += [t for t, _ in walked]
-        path += [number] * len(walked)
-        first += [True] + [False] * (len(walked) - 1)
-        ends.append(end.cpu())
+        *points, (_, end) = guide.walk(xt, start, condition, scale.to(device))
+        made[f"xt.{start}"] = torch.stack([x for _, x in points]).cpu()
+        made[f"t.{start}"] = torch.tensor([t for t, _ in points])
+        made[f"end.{start}"] = end.cpu()
         clean = end if clean is None else clean
-    return {
-        "xt": torch.stack(points), "t": torch.tensor(times), "path": torch.tensor(path), "first": torch.tensor(first),
-        "end": torch.stack(ends), "scale": scale,
-    }  # fmt: skip
+    return made
 
 
-def _join(parts: Sequence[dict[str, Tensor]], prompts: Condition) -> Paths:
+def _join(parts: Sequence[Mapping[str, Tensor]], starts: Sequence[int], prompts: Condition) -> Paths:
     """Points and paths of all parts, numbered through."""
     xt, t, path, first, end, scale, prompt = [], [], [], [], [], [], []
     paths = pictures = 0
     for part in parts:
-        points, count, starts = *part["xt"].shape[:2], len(part["end"])
-        xt.append(part["xt"].flatten(0, 1))
-        t.append(part["t"].repeat_interleave(count))
-        first.append(part["first"].repeat_interleave(count))
-        path.append((paths + part["path"][:, None] * count + torch.arange(count)).flatten())
-        end.append(part["end"].flatten(0, 1))
-        scale.append(part["scale"].repeat(starts))
-        prompt.append((pictures + torch.arange(count)).repeat(starts))
-        assert len(xt[-1]) == points * count
-        paths, pictures = paths + starts * count, pictures + count
-    order = torch.cat(prompt)
-    return Paths(
-        torch.cat(xt),
-        torch.cat(t),
-        torch.cat(path),
-        torch.cat(first),
-        torch.cat(end),
-        torch.cat(scale),
-        prompts[order].to("cpu"),
-    )
+        batch = torch.arange(len(part["scale"]))
+        for start in starts:
+            count = len(part[f"t.{start}"])
+            xt.append(part[f"xt.{start}"].flatten(0, 1))
+            t.append(part[f"t.{start}"].repeat_interleave(len(batch)))
+            path.append((paths + batch).repeat(count))
+            first.append((torch.arange(count) == 0).repeat_interleave(len(batch)))
+            end.append(part[f"end.{start}"])
+            scale.append(part["scale"])
+            prompt.append(pictures + batch)
+            paths += len(batch)
+        pictures += len(batch)
+    columns = [torch.cat(column) for column in (xt, t, path, first, end, scale)]
+    return Paths(*columns, prompts[torch.cat(prompt)])

@@ -1,8 +1,8 @@
 """A bundle whose networks run in OpenVINO: converted once, kept by digest, compiled for each shape that is asked."""
 
-import contextlib
 import hashlib
 import json
+import logging
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ from components.families.bundle import Bundle
 from components.generation.engine import Decoder, Engine, Reference, accept
 from components.settings import settings
 
+logger = logging.getLogger("kyara")
 BF16, F32 = "bfloat16", "float32"
 _HINTS = {BF16: "bf16", F32: "f32"}
 _SHAPES_KEPT = 4
@@ -145,7 +146,10 @@ def _models(bundle: Bundle, reference: Reference, folder: Path | None) -> dict[s
     names = ["unet", "vae", *(f"text_{index}" for index in range(len(bundle.text_encoders)))]
     kept = None if folder is None else folder / "networks"
     if kept is not None and kept.is_dir():
-        return {name: ov.Core().read_model(kept / f"{name}.xml") for name in names}
+        try:
+            return {name: ov.Core().read_model(kept / f"{name}.xml") for name in names}
+        except RuntimeError as error:
+            logger.warning("the kept networks in %s are damaged and are converted again: %s", kept, error)
     models = dict(zip(names, _convert(bundle, reference), strict=True))
     if kept is not None:
         with replacing(kept) as temporary:
@@ -177,7 +181,7 @@ def _convert(bundle: Bundle, reference: Reference) -> Iterator[Any]:
 
 
 def _trace(module: nn.Module, example: list[Tensor]) -> Any:
-    with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(None):
+    with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's, about Python values in diffusers' shape checks
         return ov.convert_model(module.eval(), example_input=tuple(example))
 

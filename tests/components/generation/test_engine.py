@@ -82,6 +82,9 @@ def test_conversions_are_kept_by_the_weights(bundle, cache):
     kept = {file: file.stat().st_mtime_ns for file in (folder / "networks").iterdir()}
     build_engine(bundle, "openvino", "float32", cache_dir=cache)
     assert kept == {file: file.stat().st_mtime_ns for file in (folder / "networks").iterdir()}
+    (folder / "networks" / "unet.xml").write_text("")
+    build_engine(bundle, "openvino", "float32", cache_dir=cache)
+    assert (folder / "networks" / "unet.xml").stat().st_size > 0
     other = load_variant(tiny_model(tiny_sd15(v_prediction=True)))
     assert network_digest(other) == network_digest(bundle)
     other.unet.conv_in.bias.data += 1e-3

@@ -1,0 +1,57 @@
+"""The recipes for SD 1.5 and SDXL through every stage, on tiny random models of the same classes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.runlog import SilentLog
+from components.runner import run_stage, stage_folder, stage_names
+from flows.stage import open_recipe
+from tests.tiny import RESOLUTION, tiny_sd15, tiny_sdxl
+
+# Only what makes it small: names of files, sizes and counts.
+SMALL: dict[str, Any] = {
+    "dataset": {"min_side": 16},
+    "train": {"rank": 2, "alpha": 2, "epochs": 2, "checkpoint_every": 1, "samples": 1, "sample_steps": 2},
+    "distill": {"rank": 2, "alpha": 2, "steps": 2, "batch_size": 2, "checkpoint_every": 1, "samples": 1},
+    "evaluate": {
+        "count": 2,
+        "other_count": 1,
+        "teacher_steps": 2,
+        "lcm_steps": [1, 2],
+        "main_steps": 2,
+        "timing_runs": 3,
+        "bootstrap": 100,
+    },
+}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    noise = np.random.default_rng(0)
+    for number in range(8):
+        pixels = noise.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        side = RESOLUTION + 8 * (number % 2)
+        Image.fromarray(pixels).resize((side, RESOLUTION), Image.Resampling.NEAREST).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"portrait, smile, number {number}", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["anime-sd15", "anime-sdxl"])
+def test_a_recipe_runs_through_every_stage(name: str, pictures: Path, home: Path) -> None:
+    base = tiny_sdxl() if name.endswith("sdxl") else tiny_sd15()
+    model = {"base": str(base), "resolution": RESOLUTION}
+    source = {**SMALL["dataset"], "source": str(pictures), "validation_share": 0.25}
+    recipe = open_recipe(name, {**SMALL, "model": model, "dataset": source})
+    for stage in stage_names(recipe):
+        assert not run_stage(recipe, stage, SilentLog()).skipped
+    for stage in stage_names(recipe):
+        assert run_stage(recipe, stage, SilentLog()).skipped
+    figures = json.loads((stage_folder(recipe, "evaluate") / "metrics.json").read_text(encoding="utf-8"))
+    assert set(recipe.promote.thresholds) <= set(figures) and figures["speed.total"] > 0
