@@ -1,7 +1,7 @@
-"""Looks at pictures: which attributes, which style, which features. Inference only (training: `components/embedded/judge.py`).
+"""Looks at pictures: which attributes, which style, which features. Inference only.
 
-One small convolutional network with a head per attribute and one for the style. The features before the heads measure
-distances between sets of pictures (KID) and to single training pictures (copying).
+One small convolutional network with a head per attribute and one for the style, trained by `components.embedded.judge`.
+The features before the heads measure distances between sets of pictures (KID) and to single pictures (copying).
 """
 
 import hashlib
@@ -86,7 +86,7 @@ class _Residual(nn.Module):
 
 
 class Judge:
-    """A trained judge. `digest` names it (figures of two judges cannot be compared); `accuracy` is what it states of itself."""
+    """A trained judge. `digest` names it (figures of two judges do not compare); `accuracy` is its own."""
 
     def __init__(self, network: JudgeNetwork, config: Mapping[str, Any], digest: str) -> None:
         self.network = network.eval()

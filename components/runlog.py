@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from components.contracts import RunLog
 
 logger = logging.getLogger("kyara")
+# The bars show warnings; without a handler of its own Python would print them a second time.
+logger.addHandler(logging.NullHandler())
 
 
 class SilentLog:

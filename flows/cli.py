@@ -1,7 +1,6 @@
 """The `kyara` command. Heavy imports stand inside the commands: `kyara --help` answers in half a second."""
 
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,8 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     quiet_environment()
-    # Warnings reach the terminal through the bars; without a handler of its own Python would print them twice.
-    logging.getLogger("kyara").addHandler(logging.NullHandler())
     try:
         app([each for each in given if each != "--debug"], prog_name="kyara", standalone_mode=True)
     except KyaraError as error:
@@ -181,10 +178,8 @@ def rollback(
     from flows.promote import rollback as roll_back
 
     promotion = roll_back(recipe, to)
-    typer.echo(
-        f"version {promotion.version} is the champion of {recipe}; a service that watches the folder takes it up."
-    )
-    typer.echo(f"`kyara serve` needs its Bento: {promotion.folder}")
+    typer.echo(f"version {promotion.version} is the champion of {recipe}: {promotion.folder}")
+    typer.echo("A service that watches the folder takes it up; another serves it when it is started again.")
 
 
 @app.command()

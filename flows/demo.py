@@ -25,8 +25,7 @@ def run(recipe_name: str, out: Path) -> dict[str, Any]:
     recipe = open_recipe(recipe_name)
     out = settings().base_dir / out
     result = produce_here(recipe_name)
-    if recipe.package.smoke:
-        result["seconds.smoke"] = _ask_once(recipe, result["bento.tag"], out / "demo.png", console)
+    result["seconds.smoke"] = _ask_once(recipe, result["bento.tag"], out / "demo.png", console)
     folders = {stage: stage_folder(recipe, stage) for stage in stage_names(recipe)}
     report = {**dataset_figures(folders["dataset"]), **stage_figures(folders["evaluate"]), **result}
     written = page.write(report, folders, out)
@@ -69,7 +68,7 @@ def stage_figures(folder: Path) -> dict[str, Any]:
 def _say_what_next(console: Console, report: Mapping[str, Any], page: Path, out: Path) -> None:
     seconds = report["seconds.pipeline"]
     console.print(f"\nThe pipeline took {seconds // 60:.0f} min {seconds % 60:.0f} s. Look at:", highlight=False)
-    for file in (page, *sorted(out.glob("demo.png")), out / "report.json"):
+    for file in (page, out / "demo.png", out / "report.json"):
         console.print(f"  {file}", highlight=False, soft_wrap=True)
     console.print("\nWhat to type next:")
     for command, meaning in (

@@ -4,6 +4,7 @@ Only a process worker can cancel a run properly: `flow.serve` orphans child proc
 never told.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,9 +14,10 @@ from typing import Any
 
 from components.errors import EnvironmentProblem
 from components.settings import REPOSITORY, quiet_environment, settings
+from flows.heartbeat import reconcile
 from flows.runs import new_run_id
 from flows.stage import find_recipe, known_recipes, open_recipe
-from flows.ui import configured_api
+from flows.ui import configured_api, stop, terminable
 
 POOL = "kyara"
 BENCHMARK_EVERY = timedelta(days=1)
@@ -63,17 +65,16 @@ def deploy_all() -> None:
 def work() -> int:
     """Deploy everything, then work until interrupted; the worker's exit code."""
     with _connected() as address:
+        reconcile()
         deploy_all()
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
         process = subprocess.Popen(command, env={**_environment(), "PREFECT_API_URL": address}, cwd=REPOSITORY)
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            # The terminal sent Ctrl-C to the worker too; it cancels what it runs.
-            return process.wait(60)
-        finally:
-            if process.poll() is None:
-                process.terminate()
+        with terminable():
+            try:
+                return process.wait()
+            finally:
+                # The worker hands the signal on to what it runs, and waits for it.
+                stop(process.pid, patience=60)
 
 
 def _connected() -> Any:
@@ -113,7 +114,5 @@ def _make_pool() -> None:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     quiet_environment()
     return {**os.environ, "PYTHONPATH": str(REPOSITORY)}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STEPS = ("renders", "autoencoder", "judge", "base", "reference")
 MINUTES: Mapping[str, Mapping[str, float]] = {
-    "cpu": {"autoencoder": 30.0, "judge": 15.0, "base": 120.0},
+    "cpu": {"autoencoder": 30.0, "judge": 20.0, "base": 240.0},
     "cuda": {"autoencoder": 8.0, "judge": 4.0, "base": 30.0},
 }
 """Training budgets; two cores and one GPU."""

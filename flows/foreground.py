@@ -1,18 +1,15 @@
 """A run in this terminal: Ctrl-C and SIGTERM cancel it, and what it has made is resumed by the next."""
 
-import contextlib
 import os
-import signal
 import time
-from collections.abc import Iterator, Mapping
-from types import FrameType
+from collections.abc import Mapping
 from typing import Any
 
-from components.runlog import logger
+from components.runlog import ConsoleLog, logger
 from components.settings import quiet_environment
 from flows.runs import new_run_id, write_result
 from flows.stage import find_recipe, open_recipe
-from flows.ui import prefect_api
+from flows.ui import prefect_api, terminable
 
 # Prefect's own console lines repeat what the bars say; the pages keep them, and get Kyara's too.
 PREFECT_LOGS = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_LOGGING_EXTRA_LOGGERS": "kyara"}
@@ -30,12 +27,12 @@ def produce_here(recipe: str, overrides: Mapping[str, Any] | None = None) -> dic
     for name, value in PREFECT_LOGS.items():
         os.environ.setdefault(name, value)
     open_recipe(recipe, overrides)
-    with _terminable(), prefect_api():
+    with terminable(), prefect_api():
         from flows.heartbeat import reconcile
         from flows.produce import produce
 
         for dead in reconcile():
-            logger.warning("run %s died; it is marked so, and what it made is resumed", dead)
+            ConsoleLog("produce").warn(f"run {dead} died; it is marked so, and what it made is resumed")
         run_id = new_run_id()
         began = time.perf_counter()
         try:
@@ -50,20 +47,6 @@ def produce_here(recipe: str, overrides: Mapping[str, Any] | None = None) -> dic
     result |= {f"seconds.{name}": round(value, 3) for name, value in times.items()}
     write_result(run_id, result)
     return result
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM as Ctrl-C. Prefect hands the signal on to this handler after it has closed the flow run."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _mark_cancelled(run_id: str) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 import psutil
 
@@ -51,6 +53,20 @@ def child(
     finally:
         stop(process.pid)
         process.communicate()
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM as Ctrl-C, so that children are stopped. In a flow Prefect hands the signal on to this handler."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def stop(pid: int, patience: float = 10.0) -> None:
@@ -122,7 +138,7 @@ def wait_until(url: str, process: "subprocess.Popen[bytes]", log: Path, seconds:
 def prefect_command(port: int) -> tuple[list[str], dict[str, str]]:
     """Arguments of `python -m` and environment of a Prefect server on SQLite.
 
-    With all its services: `--no-services` would save 1.5 s of start-up and lose every task run, which a service records.
+    With all services: `--no-services` would save 1.5 s of start-up and lose every task run, which a service records.
     """
     _make_home()
     command = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]

@@ -1,4 +1,4 @@
-"""Stages that compute nothing but behave: they log, keep checkpoints, resume, fail on request. For tests of what runs stages.
+"""Stages that compute nothing but behave: they log, resume, fail on request. For tests of what runs stages.
 
 `evaluate.reference` names a JSON file of the figures that are "measured".
 """

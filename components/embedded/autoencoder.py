@@ -1,9 +1,11 @@
 """The embedded base's autoencoder: `AutoencoderTiny`, f4, 128x128x3 <-> 32x32x4, trained from scratch.
 
-Shape, chosen by arithmetic: no normalisation layers (flat colours survive); no residual block at full resolution in the decoder, whose
-last two convolutions then act as a learned pixel shuffle: 1.5 GMAC a picture instead of 2.5 with one block. 4 latents a 4x4 patch
-are as many numbers as 16 a 8x8 patch, but learnt ten times faster, and the UNet pays for 32x32 only if it attends there (see base.py).
-The latents come out with zero mean and unit variance (a penalty, then folded into the convolutions), so that `scaling_factor` is 1.
+Shape, chosen by arithmetic: no normalisation layers (flat colours survive); no residual block at full resolution in the
+decoder, whose last two convolutions then act as a learned pixel shuffle: 1.5 GMAC a picture instead of 2.5 with one.
+4 latents for 4x4 pixels are as many numbers as 16 for 8x8, but learnt much faster.
+
+Latents come out with mean 0 and variance 1, so `scaling_factor` is 1: a penalty brings them near, `whiten` folds the
+rest into the convolutions. At the zero-padded border that is not exact, so the decoder is trained a little after it.
 """
 
 import hashlib
@@ -24,7 +26,7 @@ WIDTH = 48
 LATENT_CHANNELS = 4
 CROP = 48
 NOISE = 0.05
-"""Standard deviation of the noise on the latents in training: the decoder must forgive what the UNet gets slightly wrong."""
+"""Standard deviation of the noise on the latents: the decoder must forgive what the UNet gets slightly wrong."""
 
 
 def make_autoencoder(width: int = WIDTH) -> AutoencoderTiny:
@@ -86,7 +88,7 @@ def to_signed(images: Tensor) -> Tensor:
 
 
 def crops(images: Tensor, count: int, generator: torch.Generator, size: int = CROP) -> Tensor:
-    """`count` random squares of random pictures; a third of them are shrunk from a wider one, so that lines get thinner."""
+    """`count` random squares of pictures; a third are shrunk from a wider one, so that lines get thinner."""
     wide = min(int(size * 1.5), images.shape[-1])
     parts = []
     for picture, shrink in zip(
@@ -106,7 +108,7 @@ def _shrunk(part: Tensor, size: int) -> Tensor:
 
 
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Other colours, grey, negative, mirrored: what makes an autoencoder fit for a style that it never saw. [N, 3, S, S]."""
+    """Other colours, grey, negative, mirrored: makes it fit for a style that it never saw. [N, 3, S, S]."""
     count = len(images)
     draw = torch.rand(count, 5, generator=generator)
     permuted = torch.stack([image[torch.randperm(3, generator=generator)] for image in images])

@@ -1,18 +1,19 @@
-"""The embedded base model: a Stable Diffusion of 13 M parameters at 128x128, trained from scratch on captioned renders.
+"""The embedded base model: a Stable Diffusion of 11 M parameters at 128x128, trained from scratch on captioned renders.
 
-Shape, chosen by arithmetic on two cores (train step of batch 32, forward a sample at batch 16, FACTS has more):
+Shape, chosen by arithmetic on two cores (train step of batch 32; forward a sample at batch 16; batches of 2 and 1):
 
-    (96, 192, 192), 16x16x16 latents (f8), attention everywhere     15.7 M   1.28 s   13.6 ms
-    (32, 96, 192), 32x32x4 (f4), attention from 16x16 down           9.2 M   1.48 s   15.2 ms
-    (32, 64, 128, 192), 32x32x4, attention from 16x16 down          11.1 M   0.89 s   11.0 ms
-    (48, 80, 144, 192), 32x32x4, attention from 16x16 down          12.5 M   0.94 GMAC where the line above has 0.66
+    (96, 192, 192), 16x16x16 (f8), attention below 16x16        15.0 M   0.92 s   10.0 ms   42 / 26 ms
+    (96, 192, 192), 16x16x16, attention everywhere              15.7 M   1.28 s   13.6 ms   47 / 33 ms
+    (32, 96, 192), 32x32x4 (f4), attention from 16x16 down       9.2 M   1.48 s   15.2 ms   47 / 30 ms
+    (32, 64, 128, 192), 32x32x4, attention from 16x16 down      11.1 M   0.89 s   11.0 ms   42 / 25 ms   <- this one
 
-At 32x32 attention costs more than all convolutions, and it has nothing to do there: the words act at 16x16, 8x8 and 4x4. Mind that
-`attention_head_dim` of `UNet2DConditionModel` is the *number* of heads: 32 of them, 3 wide, made the same network 1.7 times slower.
+At 32x32 attention costs more than all convolutions together, and has little to do: the words act at 16x16, 8x8 and 4x4.
+So f4, whose autoencoder is far easier to learn, costs no more than f8. Mind that `attention_head_dim` of
+`UNet2DConditionModel` is the *number* of heads: 32 of them, 3 wide, made the third line 2.3 s.
 
-v-prediction with zero terminal SNR (arXiv 2305.08891), trailing timesteps; the loss is weighted by (min(SNR, 5) + 1) / (SNR + 1), which is
-min-SNR (arXiv 2303.09556) where there is signal and 1 where there is only noise: plain min-SNR would leave the first sampling step
-untrained, and that step decides what the picture shows.
+v-prediction with zero terminal SNR (arXiv 2305.08891), trailing timesteps. The loss is weighted by
+(min(SNR, 5) + 1) / (SNR + 1): min-SNR (arXiv 2303.09556) where there is signal, and 1 where there is only noise. Plain
+min-SNR would leave the first sampling step untrained, and that step decides what the picture shows.
 """
 
 import copy
@@ -99,7 +100,7 @@ def make_scheduler() -> DDIMScheduler:
 
 
 def make_tokenizer(texts: Iterable[str], words: int = 1000) -> CLIPTokenizer:
-    """CLIP's byte-level BPE learnt on `texts`. All 256 bytes are in it, alone and ending a word: any text has tokens."""
+    """CLIP's byte-level BPE learnt on `texts`. All 256 bytes are in it, so any text has tokens."""
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>", continuing_subword_prefix=""))
     learner.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     learner.pre_tokenizer = CLIPTokenizer()._tokenizer.pre_tokenizer
@@ -203,7 +204,7 @@ def train_base(
 
     Args:
         start: a diffusers folder to go on from (warm start).
-        out: where to export the averaged weights, every `export_every` seconds of training and at the end (default `folder/model`).
+        out: where the averaged weights go, every `export_every` seconds and at the end; default `folder/model`.
 
     Returns: the exported diffusers folder.
     """
@@ -248,7 +249,7 @@ def _start(
 def export(
     out: Path, weights: dict[str, Tensor], networks: Networks, autoencoder: AutoencoderTiny, tokenizer: CLIPTokenizer
 ) -> Path:
-    """Write a folder that `StableDiffusionPipeline.from_pretrained` loads: fp16, no file above 14 MB, swapped in whole."""
+    """Write a folder for `StableDiffusionPipeline.from_pretrained`: fp16, files below 14 MB, swapped in whole."""
     averaged = copy.deepcopy(networks).cpu()
     averaged.load_state_dict(weights)
     pipeline = StableDiffusionPipeline(
@@ -264,6 +265,10 @@ def export(
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     pipeline.save_pretrained(fresh, safe_serialization=True, max_shard_size=_SHARD)
+    for config in fresh.glob("*/config.json"):
+        known = json.loads(config.read_text(encoding="utf-8"))
+        known.pop("_name_or_path", None)  # where the weights came from on this machine is nobody's business
+        config.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
     for path in (fresh, *fresh.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     if out.exists():

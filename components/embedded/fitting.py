@@ -1,6 +1,6 @@
 """The loop that all three networks of the embedded world train with: a budget, a schedule, an average, a checkpoint.
 
-The randomness of a step depends on the seed and the step number alone, so a resumed run goes on as if nothing had happened.
+The randomness of a step depends on the seed and the step alone: a resumed run goes on as if nothing had happened.
 """
 
 import math
@@ -51,7 +51,7 @@ def placed(module: M, device: str) -> M:
 
 
 def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """The nearest (semi-)orthogonal matrix, about: quintic Newton-Schulz (Jordan 2024, "Muon", coefficients as there)."""
+    """About the nearest (semi-)orthogonal matrix, by quintic Newton-Schulz (Jordan 2024, "Muon")."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
@@ -66,7 +66,8 @@ def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is made orthogonal, for convolutions [out, in, k, k] seen as matrices [out, in k k].
 
-    torch.optim.Muon takes matrices only. On the norm-free autoencoder it reached in 120 steps what AdamW reached in 1,200.
+    torch.optim.Muon takes matrices only. The autoencoder had 27.5 dB after 1,200 steps, 26.0 with AdamW (FACTS).
+    The UNet is trained without: there an update costs half as much as the gradient.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
@@ -92,9 +93,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def muon_and_adam(module: nn.Module, muon: float, adam: float) -> list[torch.optim.Optimizer]:
-    """Muon with its learning rate for inner convolutions and wide matrices, AdamW for the edges, the norms and the biases."""
+    """Muon for inner convolutions and wide matrices, AdamW for edges, norms and biases; each with its learning rate."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    inner = [parameter for parameter in trained if parameter.ndim > 1 and min(parameter.shape[:2]) > 31]
+    inner = [parameter for parameter in trained if parameter.ndim > 1 and min(parameter.shape[:2]) > 15]
     chosen = {id(parameter) for parameter in inner}
     rest = [parameter for parameter in trained if id(parameter) not in chosen]
     return [Muon(inner, muon), torch.optim.AdamW(rest, adam, betas=(0.9, 0.99), weight_decay=0.0)]
@@ -151,7 +152,7 @@ class Fit:
         return self.budget.progress(self.step, self.seconds)
 
     def steps(self, loss: Callable[[torch.Generator], Tensor]) -> Iterator[int]:
-        """Train until the budget is spent; yields the number of steps done. `loss` draws all randomness from its generator."""
+        """Train until the budget is spent; yields the steps done. `loss` draws all randomness from its generator."""
         saved = started = time.monotonic()
         before = self.seconds
         while self.progress < 1.0:

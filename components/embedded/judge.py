@@ -84,7 +84,7 @@ def train_judge(
     report: Callable[[str], None] = print,
     report_every: int = 50,
 ) -> JudgeNetwork:
-    """Train on uint8 `images` [N, 3, 128, 128] and what they show; resumes from `folder`, goes on from the judge in `start`."""
+    """Train on uint8 `images` [N, 3, H, W] and labels; resumes from `folder`; `start` is a judge to go on from."""
     torch.manual_seed(0)
     network = JudgeNetwork(HEADS, width, features) if start is None else Judge.load(start).network.train()
     network = placed(network, device)
@@ -143,7 +143,7 @@ def save_judge(
 
 
 def build_reference(judge: Judge, folder: Path, style: str, count: int = 512, seed: int = 7_000_000) -> Path:
-    """Features of held-out renders of `style`, float16 [count, D], to `folder/<style>.safetensors`, and a JSON beside it.
+    """Features of held-out renders of `style`, float16 [count, D], to `folder/<style>.safetensors`, and a JSON.
 
     The combinations are those that no training set holds; the seed is one that no other set uses.
     """

@@ -95,10 +95,7 @@ def test_the_queue_needs_a_server(
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         free = probe.getsockname()[1]
-    code = (
-        "from flows.cli import main\n"
-        "main(['produce', 'manga-tiny', '--queue'])"
-    )
+    code = "from flows.cli import main\nmain(['produce', 'manga-tiny', '--queue'])"
     found = subprocess.run(
         [sys.executable, "-c", code],
         cwd=REPOSITORY,

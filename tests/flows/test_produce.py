@@ -32,7 +32,9 @@ def recipe(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     """One product a test: the registry is the session's. Bentos are tested with real models."""
     stages.install(monkeypatch)
     steps = produce_module._steps
-    monkeypatch.setattr(produce_module, "_steps", lambda recipe: [each for each in steps(recipe) if each[0] != "package"])
+    monkeypatch.setattr(
+        produce_module, "_steps", lambda recipe: [each for each in steps(recipe) if each[0] != "package"]
+    )
     name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
     return stages.write_recipe(tmp_path, name)
 
@@ -125,7 +127,7 @@ def test_a_retryable_error_is_retried_and_another_is_not(
     monkeypatch.setenv("KYARA_TEST_FAIL", "flaky")
     assert produce_here(str(recipe))["skipped"]["train"] is False
     monkeypatch.setenv("KYARA_TEST_FAIL", "broken")
-    with pytest.raises(KyaraError, match="it went wrong. As it was told to."):
+    with pytest.raises(KyaraError, match=r"it went wrong. As it was told to."):
         produce_here(str(recipe), {"train": {"rank": 2}})
     last = flow_runs(prefect, recipe)[-1]
     assert last.state.name == "Failed" and task_states(prefect, last.id)["train"] == "Failed"
@@ -137,7 +139,7 @@ def test_a_retryable_error_is_retried_and_another_is_not(
 
 def test_a_refused_model_fails_the_run_with_the_figures(recipe: Path, prefect: Any) -> None:
     stages.write_recipe(recipe.parent, recipe.stem, {"lora.style": 0.1})
-    with pytest.raises(GateRefused, match="lora.style is 0.1"):
+    with pytest.raises(GateRefused, match=r"lora.style is 0.1"):
         produce_here(str(recipe))
     assert "lora.style" in flow_runs(prefect, recipe)[-1].state.message
 
@@ -197,7 +199,7 @@ def test_a_second_run_of_a_recipe_that_is_being_produced_is_refused(recipe: Path
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(beat), encoding="utf-8")
         try:
-            with pytest.raises(EnvironmentProblem, match="is being produced already .run 20250101_000000_aaaa"):
+            with pytest.raises(EnvironmentProblem, match=r"is being produced already .run 20250101_000000_aaaa"):
                 produce_here(str(recipe))
         finally:
             file.unlink()
@@ -214,7 +216,13 @@ def test_what_a_dead_process_left_open_is_closed(recipe: Path, prefect: Any) -> 
     child = tracking.start_run(recipe.stem, "train", {}, parent=parent)
     file = settings().runs / "20250101_000000_bbbb" / "heartbeat.json"
     file.parent.mkdir(parents=True)
-    beat = {"run_id": "20250101_000000_bbbb", "host": socket.gethostname(), "pid": 2**22 + 1, "started": 0.0, "time": 0.0}
+    beat = {
+        "run_id": "20250101_000000_bbbb",
+        "host": socket.gethostname(),
+        "pid": 2**22 + 1,
+        "started": 0.0,
+        "time": 0.0,
+    }
     file.write_text(json.dumps({**beat, "flow_run_id": str(flow_run.id), "mlflow_run_id": parent}), encoding="utf-8")
     assert reconcile() == ["20250101_000000_bbbb"]
     assert prefect.read_flow_run(flow_run.id).state.name == "Crashed"

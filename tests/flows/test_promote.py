@@ -88,7 +88,7 @@ def test_a_refused_model_is_not_registered_twice(make: Make, name: str) -> None:
 
 def test_a_model_worse_than_the_champion_is_refused(make: Make, name: str) -> None:
     make()
-    with pytest.raises(GateRefused, match="lcm4.adherence is 0.8"):
+    with pytest.raises(GateRefused, match=r"lcm4.adherence is 0.8"):
         make({"lcm4.adherence": 0.8, "lcm4.adherence.interval": [0.7, 0.9]}, seed=1)
 
 
@@ -104,7 +104,9 @@ def test_rollback_returns_to_the_previous_champion(make: Make, name: str) -> Non
     make()
     make(seed=1)
     back = rollback(name)
-    assert back.version == "1" and pointed(models_folder(name)).name == "1" and states(name) == ["accepted", "withdrawn"]
+    assert (
+        back.version == "1" and pointed(models_folder(name)).name == "1" and states(name) == ["accepted", "withdrawn"]
+    )
     champion = tracking.champion(name)
     assert champion is not None and champion.number == "1"
 
@@ -119,10 +121,10 @@ def test_what_was_rolled_back_is_not_promoted_again_unless_it_is_named(make: Mak
 
 
 def test_rollback_without_anything_to_return_to(make: Make, name: str) -> None:
-    with pytest.raises(TrackingError, match="has no champion"):
+    with pytest.raises(TrackingError, match=r"has no champion"):
         rollback(name)
     make()
-    with pytest.raises(TrackingError, match="no accepted version"):
+    with pytest.raises(TrackingError, match=r"no accepted version"):
         rollback(name)
-    with pytest.raises(TrackingError, match="version 7 .* Versions that can be named with --to: none"):
+    with pytest.raises(TrackingError, match=r"version 7 .* Versions that can be named with --to: none"):
         rollback(name, to="7")
