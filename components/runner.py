@@ -102,15 +102,29 @@ def _current(out: Path, fingerprint: str) -> Artifact | None:
 
 
 def _make_room(out: Path, fingerprint: str, log: RunLog) -> None:
-    """Keep an interrupted run of the same configuration; clear anything else."""
+    """Keep an interrupted run of the same configuration; set a finished one aside; clear anything else."""
     pending = out / PENDING
-    same = pending.is_file() and json.loads(pending.read_text(encoding="utf-8")).get("fingerprint") == fingerprint
-    if out.exists() and not same:
-        shutil.rmtree(out)
-    elif same:
+    if _pending(pending) == fingerprint:
         log.message("was interrupted; resuming")
+    elif _sealed(out):
+        aside = out.parent / ".previous" / out.name
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(exist_ok=True)
+        out.rename(aside)
+        log.message(f"depends on something that changed; the output so far is kept in {aside}")
+    elif out.exists():
+        shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     write_json(pending, {"fingerprint": fingerprint})
+
+
+def _pending(path: Path) -> str | None:
+    """Fingerprint of the interrupted run; None where there is none, or nothing readable."""
+    try:
+        found: str | None = json.loads(path.read_text(encoding="utf-8"))["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found
 
 
 def _fingerprint(config: StepConfig, parents: Mapping[str, str], code: str) -> str:
