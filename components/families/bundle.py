@@ -174,10 +174,12 @@ def load_bundle(model: ModelConfig, *, device: torch.device | None = None) -> Bu
 
 
 def _pipeline(model: ModelConfig, dtype: torch.dtype) -> Any:
+    import transformers
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging
 
     logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     local = settings().resolve(model.base)
     looks_local = model.base.startswith((".", "/", "data/")) or local.exists()
     if looks_local and not (local / "model_index.json").is_file():
