@@ -45,6 +45,12 @@ class World:
     def renders(self, name: str) -> Path:
         return self.work / f"{name}.npz"
 
+    @property
+    def autoencoder(self) -> Path:
+        """The one that was trained here; else the one in `data`, so that a warm start may skip that step."""
+        trained = self.work / "autoencoder" / "model"
+        return trained if trained.exists() else self.data / "base" / "vae"
+
 
 def make_renders(world: World) -> None:
     """Training pictures of the base styles, of the demo's style (for the judge alone), and held-out ones of all."""
@@ -95,7 +101,7 @@ def make_judge(world: World) -> None:
     sets = [load(world.renders(name)) for name in ("train", "lorelei")]
     images = as_planes(np.concatenate([pictures for pictures, _ in sets]))
     portraits = [portrait for _, some in sets for portrait in some]
-    autoencoder = AutoencoderTiny.from_pretrained(world.work / "autoencoder" / "model").to(world.device)
+    autoencoder = AutoencoderTiny.from_pretrained(world.autoencoder).float().to(world.device)
     budget = Budget(minutes=world.minutes["judge"])
     network = train_judge(
         images,
@@ -128,7 +134,7 @@ def make_base(world: World) -> None:
     from components.embedded.renders import load
 
     images, portraits = load(world.renders("train"))
-    autoencoder = AutoencoderTiny.from_pretrained(world.work / "autoencoder" / "model").to(world.device)
+    autoencoder = AutoencoderTiny.from_pretrained(world.autoencoder).float().to(world.device)
     latents = cached_latents(autoencoder, as_planes(images), world.work / "latents.safetensors")
     start = world.data / "base" if world.warm_start else None
     budget = Budget(minutes=world.minutes["base"])
