@@ -135,5 +135,12 @@ def _join(parts: Sequence[Mapping[str, Tensor]], starts: Sequence[int], prompts:
             prompt.append(pictures + batch)
             paths += len(batch)
         pictures += len(batch)
-    columns = [torch.cat(column) for column in (xt, t, path, first, end, scale)]
-    return Paths(*columns, prompts[torch.cat(prompt)])
+    return Paths(
+        torch.cat(xt),
+        torch.cat(t),
+        torch.cat(path),
+        torch.cat(first),
+        torch.cat(end),
+        torch.cat(scale),
+        prompts[torch.cat(prompt)],
+    )
