@@ -164,8 +164,13 @@ def test_an_interrupted_run_is_cancelled_and_resumes(
 ) -> None:
     monkeypatch.setenv("KYARA_TEST_FAIL", "slow")
     watcher = when_train_runs(recipe, lambda: os.kill(os.getpid(), number))
-    with pytest.raises(KeyboardInterrupt):
-        produce_here(str(recipe), {"train": {"epochs": 500}})
+    # A shell starts background jobs with SIGINT ignored; the suite may run as one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            produce_here(str(recipe), {"train": {"epochs": 500}})
+    finally:
+        signal.signal(signal.SIGINT, before)
     watcher.join()
     (cancelled,) = flow_runs(prefect, recipe)
     assert cancelled.state.name == "Cancelled"
