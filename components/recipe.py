@@ -35,7 +35,9 @@ class ModelConfig(Frozen):
     revision: str | None = Field(None, description="Hub revision (commit or tag) of the base.")
     resolution: int = Field(128, ge=32, le=2048, multiple_of=8, description="Side of a training picture, pixels.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Precision of frozen weights; auto: bfloat16 on a GPU, float32 on a CPU."
+        "auto",
+        description="Precision of frozen weights; auto: bfloat16 on a GPU, float32 on a CPU (training steps in "
+        "bfloat16 where the processor multiplies in it).",
     )
 
 

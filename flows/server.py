@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import httpx
 from components.errors import EnvironmentProblem, KyaraError
 from components.settings import settings
 from flows.package import bento_folder, bento_labels, champion_bento, store
+from flows.ports import free_port, refusal
 
 READY_SECONDS = 180.0
 STOP_SECONDS = 15.0
@@ -165,23 +165,11 @@ def _home(port: int) -> Path:
     return store() / "servers" / str(port)
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def check_port(port: int) -> None:
     """Raises EnvironmentProblem when the port is in use."""
-    with socket.socket() as probe:
-        # As the server does, or a port that was closed a moment ago would count as used.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            hint = "Stop the other program, or name another: `kyara serve --port N` or KYARA_SERVE_PORT."
-            raise EnvironmentProblem(f"port {port} is in use ({error.strerror}).", hint=hint) from error
+    if error := refusal(port):
+        hint = "Stop the other program, or name another: `kyara serve --port N` or KYARA_SERVE_PORT."
+        raise EnvironmentProblem(f"port {port} is in use ({error.strerror}).", hint=hint) from error
 
 
 def _signal_group(process: "subprocess.Popen[bytes]", number: int) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,8 +16,8 @@ import psutil
 
 from components.errors import EnvironmentProblem
 from components.settings import quiet_environment, settings
+from flows.ports import HOST, free_port, refusal
 
-HOST = "127.0.0.1"
 READY_SECONDS = 300.0
 # Runs a module as `python -m` does, and ends it when the pipe on stdin closes: a parent that is killed closes it too.
 _LEASH = """
@@ -84,22 +83,11 @@ def stop(pid: int, patience: float = 10.0) -> None:
             process.kill()
 
 
-def free_port() -> int:
-    """A port of loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 def require_port(port: int, setting: str) -> None:
     """Raise EnvironmentProblem naming the port, and the process where it is known, if something listens there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            hint = f"Stop it, or set {setting} to another port."
-            raise EnvironmentProblem(f"port {port} is in use{port_owner(port)}.", hint=hint) from None
+    if refusal(port):
+        hint = f"Stop it, or set {setting} to another port."
+        raise EnvironmentProblem(f"port {port} is in use{port_owner(port)}.", hint=hint)
 
 
 def port_owner(port: int) -> str:

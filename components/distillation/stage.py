@@ -23,6 +23,7 @@ from components.recipe import DistillConfig
 from components.training.curves import draw_curves
 from components.training.data import BatchOrder, CachedDataset
 from components.training.loop import Loop, Plan
+from components.training.speed import plain_attention
 
 TEACHER_STEPS = 20
 
@@ -48,7 +49,8 @@ def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: R
         _plan(config), student.module, student.parameters(), out, log,
         fingerprint=fingerprint, state=student.state(), record="distill_log.json",
     )  # fmt: skip
-    loop.run(Losses(distiller, data, paths, bundle.device), after=student.after_step)
+    with plain_attention(student.module, bundle.device):
+        loop.run(Losses(distiller, data, paths, bundle.device), after=student.after_step)
     loop.write_record()
     draw_curves(loop.rows, loop.evaluations, out / "curves.png")
     _save(student, config, parents, out / LCM)

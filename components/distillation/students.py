@@ -1,6 +1,5 @@
 """The two kinds of student: an adapter on the teacher's own UNet, or a UNet of its own that is told the guidance."""
 
-import contextlib
 import copy
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from components.families.bundle import Bundle, Condition
 from components.generation.sampler import embed_guidance
 from components.recipe import DistillConfig
 from components.training.lora import attach
+from components.training.speed import autocast
 
 # Width of the guidance embedding (LCM's training scripts).
 GUIDANCE_WIDTH = 256
@@ -60,18 +60,19 @@ class LoraStudent:
         )
         if bundle.device.type == "cpu":
             self.module.to(memory_format=torch.channels_last)
-        self._bundle = copy.copy(bundle)
+        self._bundle, self._dtype = copy.copy(bundle), config.model.dtype
         self._bundle.lcm = facts(config)
 
     def teach(self, latents: Tensor, t: Tensor, condition: Condition) -> Tensor:
         self.module.disable_adapters()
         try:
-            return self._bundle.predict(latents, t, condition)
+            return self.predict(latents, t, condition)
         finally:
             self.module.enable_adapters()
 
-    def predict(self, latents: Tensor, t: Tensor, condition: Condition, scale: Tensor) -> Tensor:
-        return self._bundle.predict(latents, t, condition)
+    def predict(self, latents: Tensor, t: Tensor, condition: Condition, scale: Tensor | None = None) -> Tensor:
+        with autocast(self._bundle.device, self._dtype):
+            return self._bundle.predict(latents, t, condition)
 
     aim = predict
 
@@ -96,6 +97,7 @@ class FullStudent:
 
     def __init__(self, bundle: Bundle, config: DistillConfig) -> None:
         self._teacher, self._decay = bundle, config.ema_decay
+        self._dtype = "float32" if config.model.dtype == "float32" else "auto"
         self.module: Any = _guided(bundle.unet).to(bundle.device, torch.float32).train()
         self._average = copy.deepcopy(self.module).requires_grad_(False).eval()
         self._student, self._target = copy.copy(bundle), copy.copy(bundle)
@@ -103,7 +105,8 @@ class FullStudent:
         self._target.lcm = facts(config)
 
     def teach(self, latents: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        return self._teacher.predict(latents, t, condition)
+        with self._autocast():
+            return self._teacher.predict(latents, t, condition)
 
     def predict(self, latents: Tensor, t: Tensor, condition: Condition, scale: Tensor) -> Tensor:
         with self._autocast():
@@ -130,9 +133,8 @@ class FullStudent:
     def drawing(self) -> Bundle:
         return self._target
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        device = self._teacher.device.type
-        return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+    def _autocast(self) -> torch.autocast:
+        return autocast(self._teacher.device, self._dtype)
 
 
 def make_student(bundle: Bundle, config: DistillConfig, log: RunLog) -> Student:

@@ -31,8 +31,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from components.embedded.captions import caption
-from components.embedded.fitting import Budget, Fit, placed
+from components.embedded.fitting import Budget, Fit, muon_and_adam, placed
 from components.embedded.renders import Portrait
+from components.training.speed import autocast, plain_attention
 
 CHANNELS = (32, 64, 128, 192)
 HEADS = 4
@@ -213,23 +214,24 @@ def train_base(
     tokenizer, networks = _start(portraits, start, make)
     placed(networks, device).train()
     scheduler = make_scheduler()
-    optimizer = torch.optim.AdamW(networks.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-    fit = Fit(networks, [optimizer], budget, folder)
+    networks.text_encoder.set_attn_implementation("eager")
+    fit = Fit(networks, muon_and_adam(networks, learning_rate, learning_rate), budget, folder)
 
     def loss(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(latents), (batch,), generator=generator)
         texts = sample_captions([portraits[i] for i in chosen.tolist()], random.Random(int(generator.initial_seed())))
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        with autocast(torch.device(device)):
             context = networks.text_encoder(tokens(tokenizer, texts).to(device)).last_hidden_state
             return diffusion_loss(networks.unet, scheduler, latents[chosen].to(device), context, generator)
 
     exported = fit.seconds
-    for step in fit.steps(loss):
-        if step % report_every == 0:
-            report(f"base: {fit.line()}")
-        if fit.seconds - exported > export_every:
-            exported = fit.seconds
-            export(out, fit.average.weights, networks, autoencoder, tokenizer)
+    with plain_attention(networks.unet, torch.device(device)):
+        for step in fit.steps(loss):
+            if step % report_every == 0:
+                report(f"base: {fit.line()}")
+            if fit.seconds - exported > export_every:
+                exported = fit.seconds
+                export(out, fit.average.weights, networks, autoencoder, tokenizer)
     return export(out, fit.average.weights, networks, autoencoder, tokenizer)
 
 

@@ -51,23 +51,29 @@ def placed(module: M, device: str) -> M:
 
 
 def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """About the nearest (semi-)orthogonal matrix, by quintic Newton-Schulz (Jordan 2024, "Muon")."""
+    """About the nearest (semi-)orthogonal matrix, by quintic Newton-Schulz (Jordan 2024, "Muon").
+
+    X <- (a + b G + c G^2) X with G = X X^T, written as a product Q of polynomials in G: G is small where X is wide.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
+    gram = x @ x.T
+    product = torch.eye(len(gram), dtype=x.dtype, device=x.device)
     for _ in range(iterations):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = x.T if tall else x
-    return result
+        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        product, gram = factor @ product, factor @ gram @ factor
+    result: Tensor = product @ x
+    return result.T if tall else result
 
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is made orthogonal, for convolutions [out, in, k, k] seen as matrices [out, in k k].
 
-    torch.optim.Muon takes matrices only. The autoencoder had 27.5 dB after 1,200 steps, 26.0 with AdamW (FACTS).
-    The UNet is trained without: there an update costs half as much as the gradient.
+    torch.optim.Muon takes matrices only. The autoencoder had 27.5 dB after 1,200 steps, 26.0 with AdamW; the UNet,
+    going on from step 1,371, a loss of 0.365 after 120 steps on the same batches, 0.378 with AdamW.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:

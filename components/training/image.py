@@ -27,6 +27,7 @@ from components.training.curves import draw_curves
 from components.training.data import BatchOrder, CachedDataset
 from components.training.loop import Loop, Plan, seed_of
 from components.training.lora import Adapter, attach
+from components.training.speed import autocast, plain_attention
 
 FINAL = "anime-lora-final"
 VALIDATION_TIMES = 8
@@ -59,7 +60,8 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], out: Path, log: RunLo
         fingerprint=f"{config.digest()}-{_digest(inputs['dataset'])}",
         folder=lambda step: f"checkpoint-epoch-{plan.place(step)['epoch']}",
     )
-    loop.run(trainer.loss, evaluate=trainer.evaluate)
+    with plain_attention(bundle.unet, bundle.device):
+        loop.run(trainer.loss, evaluate=trainer.evaluate)
     row, reason = choose(loop.evaluations)
     loop.write_record(chosen={**row, "reason": reason})
     log.message(f"epoch {row['epoch']:.0f} is chosen: {reason}")
@@ -112,7 +114,8 @@ class Trainer:
         latents, condition = self.data.draw(self.order[index], generator, empty_share=self.config.empty_caption_share)
         t = timesteps(len(latents), len(self.bundle.schedule), generator)
         noise = torch.randn(latents.shape, generator=generator)
-        return self._loss(latents, condition, t, noise)
+        with autocast(self.bundle.device, self.config.model.dtype):
+            return self._loss(latents, condition, t, noise)
 
     def _loss(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor) -> Tensor:
         device = self.bundle.device
