@@ -10,6 +10,7 @@ from rich.console import Console
 
 from components import promptset
 from components.artifact import replacing
+from components.errors import GateRefused
 from components.recipe import ImageRecipe
 from components.runner import stage_folder, stage_names
 from components.settings import settings
@@ -18,19 +19,33 @@ from flows.stage import open_recipe
 
 
 def run(recipe_name: str, out: Path) -> dict[str, Any]:
-    """Produce, serve once, report; returns what report.json holds. Raises KyaraError."""
+    """Produce, serve once, report; returns what report.json holds.
+
+    Raises:
+        GateRefused: the model is not good enough; the report is written all the same.
+        KyaraError: a stage refused its input.
+    """
     from flows import report as page
 
     console = Console(stderr=True)
     recipe = open_recipe(recipe_name)
     out = settings().base_dir / out
-    result = produce_here(recipe_name)
-    result["seconds.smoke"] = _ask_once(recipe, result["bento.tag"], out / "demo.png", console)
     folders = {stage: stage_folder(recipe, stage) for stage in stage_names(recipe)}
-    report = {**dataset_figures(folders["dataset"]), **stage_figures(folders["evaluate"]), **result}
+    try:
+        result = produce_here(recipe_name)
+    except GateRefused as error:
+        written = page.write({**_figures(folders), "recipe": recipe.name, "refused": error.failures}, folders, out)
+        console.print(f"\nThe gate refused the model. The report: {written}", highlight=False, soft_wrap=True)
+        raise
+    result["seconds.smoke"] = _ask_once(recipe, result["bento.tag"], out / "demo.png", console)
+    report = {**_figures(folders), **result}
     written = page.write(report, folders, out)
     _say_what_next(console, report, written, out)
     return report
+
+
+def _figures(folders: Mapping[str, Path]) -> dict[str, Any]:
+    return {**dataset_figures(folders["dataset"]), **stage_figures(folders["evaluate"])}
 
 
 def _ask_once(recipe: ImageRecipe, tag: str, file: Path, console: Console) -> float:

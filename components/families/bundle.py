@@ -57,7 +57,10 @@ class Family:
 
 @dataclass
 class Bundle:
-    """A model in memory, its weights in `dtype` on `device`; the VAE stays in float32 (SDXL's overflows in half)."""
+    """A model in memory, its weights in `dtype` on `device`; the VAE stays in float32 (SDXL's overflows in half).
+
+    `zero_empty`: the empty prompt is encoded as zeros (SDXL's base).
+    """
 
     family: Family
     unet: Any  # diffusers' and transformers' modules, whose attributes torch's stubs do not know
@@ -68,6 +71,7 @@ class Bundle:
     base: str
     device: torch.device
     dtype: torch.dtype
+    zero_empty: bool = False
     lcm: dict[str, Any] = field(
         default_factory=dict
     )  # metadata.json of a consistency student (guidance, solver_steps, …); empty: not one
@@ -92,6 +96,10 @@ class Bundle:
     def encode_prompts(self, prompts: Sequence[str]) -> Condition:
         """Prompts to their condition; longer ones are cut at the tokenizer's length (77)."""
         return self.family.encode(self, prompts)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a prompt with its start and end marks; the largest count where the family has two tokenizers."""
+        return max(len(tokenizer(text).input_ids) for tokenizer in self.tokenizers)
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
@@ -170,6 +178,7 @@ def load_bundle(model: ModelConfig, *, device: torch.device | None = None) -> Bu
         base=model.base,
         device=device,
         dtype=dtype,
+        zero_empty=bool(pipeline.config.get("force_zeros_for_empty_prompt")),
     )
 
 

@@ -9,7 +9,10 @@ from components.families.bundle import Bundle, Condition, Family
 
 
 def encode(bundle: Bundle, prompts: Sequence[str]) -> Condition:
-    """Penultimate hidden states [B, 77, D1 + D2] and the second encoder's projected pooled text [B, P]."""
+    """Penultimate hidden states [B, 77, D1 + D2] and the second encoder's projected pooled text [B, P].
+
+    The empty prompt is all zeros where the model was trained so (`force_zeros_for_empty_prompt`).
+    """
     hidden, pooled = [], None
     for tokenizer, encoder in zip(bundle.tokenizers, bundle.text_encoders, strict=True):
         tokens = tokenizer(
@@ -22,7 +25,13 @@ def encode(bundle: Bundle, prompts: Sequence[str]) -> Condition:
         output = encoder(tokens.input_ids.to(bundle.device), output_hidden_states=True)
         hidden.append(output.hidden_states[-2].float())
         pooled = output[0].float()
-    return Condition(torch.cat(hidden, dim=-1), pooled)
+    condition = Condition(torch.cat(hidden, dim=-1), pooled)
+    if bundle.zero_empty:
+        empty = torch.tensor([not prompt for prompt in prompts], device=condition.hidden.device)
+        condition.hidden[empty] = 0
+        if pooled is not None:
+            pooled[empty] = 0
+    return condition
 
 
 def added(bundle: Bundle, condition: Condition, latents: Tensor) -> dict[str, Tensor]:

@@ -55,6 +55,14 @@ def test_page_shows_figures_goals_and_reasons_in_both_languages(folders: dict[st
         assert text in page
 
 
+def test_a_refusal_leads_the_page(folders: dict[str, Path]) -> None:
+    refused = ("lora.style: 0.200 is below 0.950",)
+    page = render({"dataset.files": 3, "dataset.kept": 1, "refused": refused}, folders)
+    assert refused[0] in page
+    assert page.index(refused[0]) < page.index('<div class="tiles">')
+    assert 'role="alert"' not in render(REPORT, folders)
+
+
 def test_write_keeps_the_figures_beside_the_page(folders: dict[str, Path], tmp_path: Path) -> None:
     page = write(REPORT, folders, tmp_path / "out")
     assert json.loads((page.parent / "report.json").read_text(encoding="utf-8")) == REPORT

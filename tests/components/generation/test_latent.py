@@ -24,8 +24,9 @@ def bundle():
     return load_variant(tiny_model(tiny_sd15(v_prediction=True)))
 
 
+@pytest.mark.parametrize("negative", ["bad", ""])
 @pytest.mark.parametrize("base", [lambda: tiny_sd15(), lambda: tiny_sd15(v_prediction=True), lambda: tiny_sdxl()])
-def test_draws_what_diffusers_draws(base):
+def test_draws_what_diffusers_draws(base, negative):
     """An equal seed gives the picture of the plain diffusers pipeline."""
     folder = base()
     xl = (folder / "text_encoder_2").is_dir()
@@ -35,14 +36,14 @@ def test_draws_what_diffusers_draws(base):
     generator = torch.Generator().manual_seed(5)
     theirs = pipeline(
         "a girl",
-        negative_prompt="bad",
+        negative_prompt=negative or None,
         num_inference_steps=4,
         guidance_scale=3.0,
         generator=generator,
         height=32,
         width=32,
     ).images
-    ours = pictures(load_variant(tiny_model(folder)), ["a girl"], [5], steps=4, guidance=3.0, negative="bad")
+    ours = pictures(load_variant(tiny_model(folder)), ["a girl"], [5], steps=4, guidance=3.0, negative=negative)
     assert np.abs(arrays(ours)[0] - arrays(theirs)[0]).max() <= 1
 
 
