@@ -10,6 +10,11 @@ if TYPE_CHECKING:
 
     from components.recipe import StepConfig
 
+FIGURES = "metrics.json"
+"""What an evaluate stage measured, and what a promoted model carries of it."""
+CALIBRATION = "calibration.json"
+"""How sure a prompt's picture is, beside the figures (components.prompting.confidence)."""
+
 
 @runtime_checkable
 class RunLog(Protocol):

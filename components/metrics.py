@@ -26,8 +26,11 @@ def adherence(asked: Sequence[Mapping[str, str]], found: Mapping[str, Names], *s
         styles: an attribute counts where every one of these styles can show the asked value.
     """
     hits = attribute_hits(asked, found, *styles)
-    if not hits:
-        return np.full(len(asked), np.nan)
+    return adherence_of(hits) if hits else np.full(len(asked), np.nan)
+
+
+def adherence_of(hits: Mapping[str, Floats]) -> Floats:
+    """Per picture, the share of hits [N] (see `attribute_hits`) over the attributes that count."""
     return _row_means(np.stack(list(hits.values()), axis=1))
 
 
@@ -196,3 +199,23 @@ def _kernel(x: Floats, y: Floats) -> Floats:
     """Cubic polynomial kernel of KID, (x.y / D + 1)^3, [N, M]."""
     inner = np.asarray(x, np.float64) @ np.asarray(y, np.float64).T
     return np.asarray((inner / x.shape[1] + 1) ** 3)
+
+
+def calibration_error(probabilities: Floats, happened: Floats, bins: int = 15) -> float:
+    """Expected calibration error over bins of equal mass (arXiv 1904.01685): |share that happened - probability|."""
+    order = np.argsort(probabilities, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    gaps = [abs(float(happened[part].mean() - probabilities[part].mean())) * len(part) for part in parts]
+    return sum(gaps) / len(probabilities)
+
+
+def ranking(scores: Floats, happened: Floats) -> float:
+    """Area under the ROC curve: how often a case that happened scores above one that did not; ties count half."""
+    from scipy.stats import rankdata
+
+    positives = int(happened.sum())
+    negatives = len(happened) - positives
+    if not positives or not negatives:
+        return float("nan")
+    above = float(rankdata(scores)[happened.astype(bool)].sum()) - positives * (positives + 1) / 2
+    return above / (positives * negatives)

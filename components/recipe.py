@@ -193,6 +193,9 @@ class EvaluateConfig(StepConfig):
     style: str = Field("lorelei", description="Style of the vocabulary that the pictures show; the judge looks for it.")
     base_style: str | None = Field("adventurer", description="Style that the base is asked for; null: the bare prompt.")
     count: Count = Field(64, description="Prompts of the report set for base, LoRA and the main LCM step count.")
+    calibrate_count: int = Field(
+        128, ge=0, description="Prompts of the calibrate set that the confidence of prompts is learnt from; 0: none."
+    )
     other_count: Count = Field(16, description="Prompts for the other step counts.")
     lcm_steps: tuple[Count, ...] = Field((1, 2, 4, 8, 20), description="Step counts of the student.")
     main_steps: Count = Field(4, description="The student's step count that is served.")

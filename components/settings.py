@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -45,6 +45,24 @@ class Settings(BaseSettings):
     models: Path | None = Field(
         None, description="Folder of promoted models with a `champion` pointer, watched by the service."
     )
+    prompts_client: Literal["lexicon", "gemini", "openai", "anthropic"] = Field(
+        "lexicon", description="Who reads prompts; the lexicon is offline, whatever keys there are."
+    )
+    prompts_model: str = Field("gemini-2.5-flash", description="Model of the client; the lexicon has none.")
+    prompts_url: str | None = Field(None, description="Address of the client's service, of a local server, say.")
+    prompts_timeout: float = Field(20.0, gt=0, le=600, description="Seconds that a client may take.")
+    prompts_cache_mib: int = Field(64, ge=1, description="Size of the cache of answers.")
+    prompts_cache_days: float = Field(30.0, gt=0, description="Age at which an answer is asked for again.")
+    prompts_sure: float = Field(0.6, ge=0, le=1, description="Confidence from which one picture is enough.")
+    prompts_unsure: float = Field(0.15, ge=0, le=1, description="Confidence below which other readings are offered.")
+    prompts_best_of: int = Field(4, ge=1, le=16, description="Pictures of which the best is kept, in between.")
+    gemini_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("KYARA_GEMINI_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
+    )
+    openai_key: SecretStr | None = Field(None, validation_alias=AliasChoices("KYARA_OPENAI_KEY", "OPENAI_API_KEY"))
+    anthropic_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("KYARA_ANTHROPIC_KEY", "ANTHROPIC_API_KEY")
+    )
 
     @property
     def base_dir(self) -> Path:
@@ -75,6 +93,11 @@ class Settings(BaseSettings):
     def state(self) -> Path:
         """Homes of Prefect, MLflow and BentoML."""
         return self.base_dir / ".kyara"
+
+    @property
+    def prompt_cache(self) -> Path:
+        """Answers of prompt clients."""
+        return self.state / "cache" / "prompts"
 
     @property
     def tracking_uri(self) -> str:

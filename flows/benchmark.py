@@ -5,10 +5,11 @@ from typing import Any
 from prefect import flow, runtime
 
 from components import tracking
+from components.contracts import FIGURES
 from components.errors import GateRefused, TrackingError
 from components.settings import quiet_environment, settings
 from flows.log import StageLog
-from flows.promote import FIGURES, evaluate_champion, recorded_figures
+from flows.promote import evaluate_champion, recorded_figures
 from flows.runs import log_file, new_run_id
 from flows.stage import open_recipe
 

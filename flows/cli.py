@@ -1,5 +1,6 @@
 """The `kyara` command. Heavy imports stand inside the commands: `kyara --help` answers in half a second."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -102,19 +103,44 @@ def generate(
     steps: Annotated[int | None, typer.Option(min=1, help="Default: as many as the model was distilled for.")] = None,
     out: Annotated[Path, typer.Option(help="PNG file.")] = Path("out/picture.png"),
     model: Annotated[Path | None, typer.Option(help="A promoted model's folder; default: the latest champion.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Give the model the prompt as it is typed.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a prompt that can be read in several ways.")] = False,
 ) -> None:
-    """Draw a picture with the champion."""
-    from components.artifact import replacing
+    """Draw a picture with the champion; the prompt may be Japanese or English and may have mistakes."""
     from components.generation.request import GenerateRequest
 
     request = GenerateRequest(prompt=prompt, seed=seed, steps=steps)
     folder = model or _latest_champion()
-    from components.generation.image import ImageGenerator
+    from flows.asking import draw, save
 
-    done = ImageGenerator.load(folder).draw(request)
-    with replacing(out) as temporary:
-        temporary.write_bytes(done.png)
+    drawing = draw(folder, request, raw=raw, strict=strict)
+    done = drawing.done
+    save(done, out)
+    if drawing.prompt is not None:
+        typer.echo(f"read as: {done.metadata['prompt']}  (confidence {drawing.prompt.confidence:.2f})")
     typer.echo(f"{out}  (seed {done.metadata['seed']}, {done.seconds:.2f} s)")
+
+
+@app.command()
+def prompts(
+    text: Annotated[list[str], typer.Argument(metavar="TEXT | cache show | cache clear", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show how a prompt is read: its layers, what was corrected and why, and how sure that is."""
+    from components.prompting.confidence import read_calibration
+    from components.prompting.schema import PromptRequest
+    from components.prompting.setup import make_generator, open_cache
+    from flows.asking import describe
+
+    if text[0] == "cache" and len(text) == 2 and text[1] in ("show", "clear"):
+        cache = open_cache()
+        typer.echo(cache.stats().model_dump_json(indent=2) if text[1] == "show" else f"{cache.clear()} dropped")
+        return
+    calibration = None
+    with contextlib.suppress(ModelError):  # no champion yet: the confidence is then of the reading alone
+        calibration = read_calibration(_latest_champion())
+    prompt = make_generator(calibration).generate(PromptRequest(text=" ".join(text)))
+    typer.echo(prompt.model_dump_json(indent=2) if as_json else "\n".join(describe(prompt)))
 
 
 @app.command()
@@ -147,7 +173,7 @@ def worker() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="quality")],
+    name: Annotated[str, typer.Argument(help="quality, or prompts")],
     out: Annotated[Path, typer.Option(help="JSON file of the figures; pictures go beside it.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="Whose sealed outputs are measured.")] = DEMO,
     modes: Annotated[

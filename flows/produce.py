@@ -17,6 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
 from components import tracking
+from components.contracts import FIGURES
 from components.errors import KyaraError
 from components.recipe import ImageRecipe, StepConfig
 from components.runner import run_stage, stage_names
@@ -28,7 +29,6 @@ from flows.runs import check_run_id, log_file, new_run_id, write_config, write_r
 from flows.stage import open_recipe
 
 RETRIES, RETRY_SECONDS = 2, 10
-FIGURES = "metrics.json"
 
 
 @dataclass

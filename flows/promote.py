@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components import artifact, tracking
-from components.contracts import RunLog
+from components.contracts import FIGURES, RunLog
 from components.errors import GateRefused, KyaraError, TrackingError
 from components.modalities import modality, resolve
 from components.recipe import ImageRecipe
@@ -22,7 +22,6 @@ from components.settings import settings
 from components.tracking import ModelVersion
 
 PENDING, ACCEPTED, REFUSED, WITHDRAWN = "pending", "accepted", "refused", "withdrawn"
-FIGURES = "metrics.json"
 
 Figures = Mapping[str, Any]
 
@@ -178,8 +177,8 @@ def _registered(
             "mlflow.run_id": version.run_id,
         }
         parents |= {"dvc": data} if data else {}
-        figures = stage_folder(recipe, "evaluate") / FIGURES
-        assemble(recipe, train, distill, out, version=version.number, parents=parents, figures=figures)
+        measured = stage_folder(recipe, "evaluate")
+        assemble(recipe, train, distill, out, version=version.number, parents=parents, measured=measured)
         log.message(f"version {version.number} lies in {out}")
     return tracking.tag_version(version, {"folder": str(out)})
 

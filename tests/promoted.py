@@ -30,7 +30,7 @@ def tiny_version(models: Path, version: str, *, seed: int = 0) -> Path:
     _write(distill / LCM / "metadata.json", facts)
     out = models / "image" / recipe.name / version
     _write(distill / "metrics.json", {"lora.style": 1.0})
-    assemble(recipe, train, distill, out, version=version, figures=distill / "metrics.json")
+    assemble(recipe, train, distill, out, version=version, measured=distill)
     return out
 
 

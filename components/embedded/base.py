@@ -45,6 +45,13 @@ UNNAMED_STYLE_SHARE = 0.1
 MIN_SNR = 5.0
 NOISY_SHARE = 0.7
 """Exponent on the uniform draw of the timestep; 1 is uniform, smaller prefers noisy ones."""
+LAYOUT_SHARE, LAYOUT_FROM = 0.35, 0.93
+"""This share of a batch is drawn from the last part of the schedule.
+
+Flat shapes of hundreds of equal pixels are seen through noise up to an SNR near 0.001, so only there does a model need
+the words for place, tilt and side. Without it, after 4,360 steps, hair and background were right in every picture, and
+position, tilt and side no better than chance.
+"""
 _SHARD = "14MB"
 
 
@@ -159,8 +166,15 @@ def spread_timesteps(count: int, steps: int, generator: torch.Generator) -> Tens
 
     The parts are narrower where the noise is strong: what the picture shows is decided there, the rest is soon learnt.
     """
-    even = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    return (even**NOISY_SHARE * steps).long().clamp(max=steps - 1)
+    layout = round(LAYOUT_SHARE * count)
+    noisiest = LAYOUT_FROM + (1.0 - LAYOUT_FROM) * _even(layout, generator)
+    spread = torch.cat([noisiest, _even(count - layout, generator) ** NOISY_SHARE])
+    return (spread * steps).long().clamp(max=steps - 1)
+
+
+def _even(count: int, generator: torch.Generator) -> Tensor:
+    """One draw from each of `count` equal parts of [0, 1)."""
+    return (torch.arange(count) + torch.rand(count, generator=generator)) / max(count, 1)
 
 
 def diffusion_loss(

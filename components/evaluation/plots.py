@@ -44,6 +44,16 @@ def by_attribute(path: Path, shares: Mapping[str, Mapping[str, float]]) -> None:
     _finish(plot, axes, path)
 
 
+def conditions(path: Path, adherences: Mapping[str, float]) -> None:
+    """Bars: condition of a prompt -> adherence; attacked ones stand out."""
+    plot, axes = _axes("adherence: clean, attacked, rescued")
+    colors = [_COLORS[2] if name.startswith("attacked") else _COLORS[1] for name in adherences]
+    axes.bar_label(axes.barh(list(adherences), list(adherences.values()), color=colors), fmt="%.2f", padding=3)
+    axes.set_xlim(0, 1.05)
+    axes.invert_yaxis()
+    _finish(plot, axes, path, legend=False)
+
+
 def latency(path: Path, milliseconds: Mapping[str, float]) -> None:
     """Bars: one picture, text to PNG bytes, by what drew it."""
     plot, axes = _axes("one picture, text to PNG (median)")

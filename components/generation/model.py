@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from components.artifact import Artifact, digest_of, open_sealed, replacing, seal, write_json
+from components.contracts import CALIBRATION, FIGURES
 from components.errors import ModelError
 from components.recipe import Frozen, ImageRecipe, ModelConfig
 from components.settings import settings
@@ -26,7 +27,6 @@ from components.settings import settings
 CARD = "model.json"
 LORA = "anime-lora-final"
 LCM = "lcm_distilled_model"
-FIGURES = "metrics.json"
 
 
 class ModelCard(Frozen):
@@ -67,13 +67,13 @@ def assemble(
     *,
     version: str = "",
     parents: Mapping[str, str] | None = None,
-    figures: Path | None = None,
+    measured: Path | None = None,
 ) -> Artifact:
     """Put the outputs of `train` and `distill` and the base into one sealed folder; `out` appears whole or not at all.
 
     Args:
         parents: digests worth remembering besides those of the two stages (data, DVC, runs).
-        figures: the metrics.json that was measured for this model; the service shows it.
+        measured: output of `evaluate`: its figures, which the service shows, and the calibration of prompts.
 
     Raises:
         ModelError: one of the parts is missing.
@@ -98,8 +98,9 @@ def assemble(
             shutil.copytree(base, folder / "base", ignore=shutil.ignore_patterns(".*"))
         shutil.copytree(train / LORA, folder / LORA)
         shutil.copytree(distill / LCM, folder / LCM)
-        if figures is not None:
-            shutil.copyfile(figures, folder / FIGURES)
+        for file in () if measured is None else (measured / name for name in (FIGURES, CALIBRATION)):
+            if file.is_file():
+                shutil.copyfile(file, folder / file.name)
         write_json(folder / CARD, card.model_dump(mode="json"))
         fingerprint = hashlib.sha256(json.dumps(card.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
         seal(folder, fingerprint, origin, {"name": recipe.name, "version": version})

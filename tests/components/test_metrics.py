@@ -131,3 +131,18 @@ def test_gap_is_zero_for_equal_models_and_one_for_the_base() -> None:
 def test_equal_seeds_equal_intervals() -> None:
     values = np.random.default_rng(7).uniform(size=30)
     assert Bootstrap(30, 200, 1).mean(values) == Bootstrap(30, 200, 1).mean(values)
+
+
+def test_a_calibrated_forecast_has_no_error_and_an_overconfident_one_its_excess() -> None:
+    happened = np.array([1.0, 0.0] * 150)
+    assert metrics.calibration_error(np.full(300, 0.5), happened) == pytest.approx(0.0)
+    assert metrics.calibration_error(np.full(300, 0.9), happened) == pytest.approx(0.4)
+
+
+def test_ranking_counts_pairs_in_order() -> None:
+    happened = np.array([1.0, 1.0, 0.0, 0.0])
+    assert metrics.ranking(np.array([0.9, 0.8, 0.2, 0.1]), happened) == 1.0
+    assert metrics.ranking(np.array([0.1, 0.2, 0.8, 0.9]), happened) == 0.0
+    assert metrics.ranking(np.array([0.9, 0.1, 0.5, 0.0]), happened) == pytest.approx(0.75)
+    assert metrics.ranking(np.full(4, 0.3), happened) == 0.5
+    assert np.isnan(metrics.ranking(np.full(4, 0.3), np.ones(4)))

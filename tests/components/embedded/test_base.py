@@ -84,9 +84,12 @@ def test_loss_weight_is_one_without_signal_and_falls_with_it() -> None:
 
 
 def test_timesteps_are_spread() -> None:
-    steps = base.spread_timesteps(4, 1000, torch.Generator().manual_seed(0))
-    even = (steps.float() / 1000) ** (1 / base.NOISY_SHARE)
-    assert (even * 4 + 0.01).long().tolist() == [0, 1, 2, 3]
+    steps = base.spread_timesteps(20, 1000, torch.Generator().manual_seed(0))
+    layout, rest = steps[:7], steps[7:]
+    assert layout.min() >= 1000 * base.LAYOUT_FROM
+    assert layout.diff().min() >= 0
+    even = (rest.float() / 1000) ** (1 / base.NOISY_SHARE)
+    assert (even * 13 + 0.05).long().tolist() == list(range(13))
 
 
 def test_the_schedule_ends_in_pure_noise() -> None:

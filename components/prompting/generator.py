@@ -1,0 +1,93 @@
+"""RobustPromptGenerator: a request in, a prompt out, whatever the client does."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+from components.prompting.cache import Answered, PromptCache, cache_key
+from components.prompting.clients import AnswerError, ClientError, WrongAnswer
+from components.prompting.resilience import Resilience
+from components.prompting.schema import Client, Draft, PromptRequest, Provenance, RobustPrompt
+from components.prompting.validation import mended, mistakes
+
+logger = logging.getLogger("kyara")
+
+FALLBACK_TRUST = 0.8
+"""Factor on the confidence where another client than the chosen one answered."""
+
+
+class RobustPromptGenerator:
+    """Cache, then client, then the client once more with its mistakes told, then the fallback client.
+
+    The last client in the row is replaced by nobody: its contradictions are taken out, its errors are raised.
+    `calibration` gives the confidence; without one it is the product of the readings' probabilities.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        fallback: Client | None = None,
+        cache: PromptCache | None = None,
+        *,
+        resilience: Resilience | None = None,
+        calibration: Callable[[Draft], float] | None = None,
+    ) -> None:
+        self.client = client
+        self.fallback = fallback
+        self.cache = cache
+        self.resilience = resilience or Resilience()
+        self.calibration = calibration
+
+    def generate(self, request: PromptRequest) -> RobustPrompt:
+        """The prompt of a request."""
+        try:
+            answer, cached = self._answered(request)
+        except ClientError as error:
+            if self.fallback is None:
+                raise
+            return self._fallen_back(self.fallback, request, error)
+        provenance = Provenance(
+            client=self.client.name, model=self.client.model, cached=cached, repaired=answer.repaired
+        )
+        return self._prompt(request, answer.draft, provenance)
+
+    def _answered(self, request: PromptRequest) -> tuple[Answered, bool]:
+        if self.cache is None:
+            return self._asked(request), False
+        return self.cache.get_or_make(cache_key(request, self.client), lambda: self._asked(request))
+
+    def _asked(self, request: PromptRequest) -> Answered:
+        problems: Sequence[str] = ()
+        draft: Draft | None = None
+        for repaired in (False, True):
+            try:
+                draft = self.resilience.call(self.client, request, problems)
+                problems = mistakes(draft)
+            except AnswerError as error:
+                problems = error.problems
+            else:
+                if not problems:
+                    return Answered(draft=draft, repaired=repaired)
+        if draft is not None and self.fallback is None:
+            return Answered(draft=mended(draft), repaired=True)
+        raise WrongAnswer(self.client.name, problems)
+
+    def _fallen_back(self, fallback: Client, request: PromptRequest, error: ClientError) -> RobustPrompt:
+        logger.warning("%s The %s client answers instead.", error.message, fallback.name)
+        provenance = Provenance(client=fallback.name, model=fallback.model, fallback=error.message)
+        return self._prompt(request, mended(fallback.draft(request)), provenance)
+
+    def _prompt(self, request: PromptRequest, draft: Draft, provenance: Provenance) -> RobustPrompt:
+        return RobustPrompt(
+            request=request.text,
+            draft=draft,
+            trigger=request.trigger,
+            style=request.style,
+            confidence=self._confidence(draft) * (FALLBACK_TRUST if provenance.fallback else 1.0),
+            provenance=provenance,
+        )
+
+    def _confidence(self, draft: Draft) -> float:
+        if self.calibration is not None:
+            return self.calibration(draft)
+        return math.prod(reading.probability for reading in draft.attributes)
