@@ -196,6 +196,7 @@ class EvaluateConfig(StepConfig):
     calibrate_count: int = Field(
         128, ge=0, description="Prompts of the calibrate set that the confidence of prompts is learnt from; 0: none."
     )
+    attacked_count: Count = Field(24, description="Prompts of the report set that are attacked and rescued.")
     other_count: Count = Field(16, description="Prompts for the other step counts.")
     lcm_steps: tuple[Count, ...] = Field((1, 2, 4, 8, 20), description="Step counts of the student.")
     main_steps: Count = Field(4, description="The student's step count that is served.")

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from components import metrics, promptset
 from components.artifact import write_json
-from components.contracts import CALIBRATION, RunLog
+from components.contracts import RunLog
 from components.errors import DataError, RecipeError
 from components.evaluation import plots
 from components.evaluation.benchmark import Speed, measure
@@ -28,16 +28,12 @@ from components.evaluation.figures import (
     psnr,
     variant_rows,
 )
-from components.evaluation.robustness import Seen, calibrate
+from components.evaluation.prompting import PromptExam
 from components.evaluation.sheets import contact, sheet
 from components.families.bundle import load_bundle
-from components.generation.latent import load_variant, pictures
+from components.generation.latent import load_variant
 from components.judge import Judge, Verdict
 from components.metrics import Floats
-from components.prompting.generator import RobustPromptGenerator
-from components.prompting.lexicon import LexiconClient
-from components.prompting.rendering import rendered
-from components.prompting.schema import PromptRequest
 from components.promptset import PromptItem
 from components.recipe import EvaluateConfig
 from components.vocabulary import STYLES
@@ -79,7 +75,7 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, log:
         figures.values |= {"judge.digest": panel.judge.digest, "judge.mean_accuracy": panel.judge.mean_accuracy}
         plots.by_attribute(out / "plots" / "attributes.png", _attribute_shares(config, items, verdicts))
         log.table("prompts", _prompt_rows(config, items, verdicts))
-        _calibrate(config, inputs, panel.judge, out, log)
+        figures.values |= _examine_prompts(config, inputs, panel.judge, out, log)
     speed = measure(config, items[0].prompt, lora, lcm, log)
     for name, value in speed.figures().items():
         figures.put(name, value)
@@ -88,40 +84,17 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, log:
     _report(config, figures, speed, out, log)
 
 
-def _calibrate(config: EvaluateConfig, inputs: Mapping[str, Path], judge: Judge, out: Path, log: RunLog) -> None:
-    """How sure a prompt's picture is, for this student: `calibration.json` (see components.prompting.confidence)."""
-    if not config.calibrate_count or not (inputs.get("prompts", Path()) / "calibrate.json").is_file():
-        return
+def _examine_prompts(
+    config: EvaluateConfig, inputs: Mapping[str, Path], judge: Judge, out: Path, log: RunLog
+) -> dict[str, Any]:
+    """How the student takes prompts with mistakes, raw and read: `prompts.*`, `calibration.json`, a grid and a plot."""
+    if not config.calibrate_count or "prompts" not in inputs:
+        return {}
     lora, lcm = inputs["train"] / "anime-lora-final", inputs["distill"] / "lcm_distilled_model"
     bundle = load_variant(config.model, lora=lora, lcm=lcm)
-    generator = RobustPromptGenerator(LexiconClient())
-    log.message(f"learning the confidence of prompts from {config.calibrate_count} pictures")
-
-    def see(items: Sequence[PromptItem], texts: Sequence[str]) -> Seen:
-        called = [promptset.with_trigger(text, config.trigger) for text in texts]
-        drawn = pictures(
-            bundle,
-            called,
-            [item.seed for item in items],
-            steps=config.main_steps,
-            kind="lcm",
-            batch_size=config.batch_size,
-            size=(config.model.resolution,) * 2,
-        )
-        found = judge.look(drawn).attributes
-        return Seen(metrics.attribute_hits([item.attributes for item in items], found, config.style))
-
-    calibration = calibrate(
-        promptset.load(inputs["prompts"], "calibrate")[: config.calibrate_count],
-        lambda text: generator.generate(PromptRequest(text=text)),
-        lambda prompt: rendered(prompt, bundle.count_tokens),
-        see,
-        judge=str(config.judge),
-    )
-    if calibration is None:
-        log.warn("no prompt of the calibrate set asks for anything that counts: prompts get no calibrated confidence")
-        return
-    write_json(out / CALIBRATION, calibration.model_dump(mode="json"))
+    exam = PromptExam(config, bundle, judge, inputs["prompts"], out, log)
+    found = exam.measure(config.attacked_count, exam.calibrate(config.calibrate_count))
+    return {f"prompts.{name}": value for name, value in found.values.items()}
 
 
 def _panel(config: EvaluateConfig, inputs: Mapping[str, Path], log: RunLog) -> Panel | None:

@@ -9,10 +9,8 @@ One picture a prompt, equal seeds, best-of-n off. A condition is a list of texts
     japanese, english  the same wishes in two languages, through the generator
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 import numpy as np
 from PIL import Image
@@ -96,9 +94,9 @@ def wish(attributes: Mapping[str, str], language: Language) -> str:
 
 @dataclass
 class Artist:
-    """Draws a text at a seed, once: what two conditions share is drawn once."""
+    """Draws texts at seeds, each pair once: what two conditions share is drawn once."""
 
-    draw: Callable[[str, int], Image.Image]
+    draw: Callable[[Sequence[str], Sequence[int]], Sequence[Image.Image]]
     look: Callable[[Sequence[Image.Image]], Mapping[str, metrics.Names]]
     style: str
     progress: Callable[[int], None] = lambda _count: None
@@ -110,7 +108,7 @@ class Artist:
         fresh = [key for key in dict.fromkeys(keys) if key not in self._found]
         for start in range(0, len(fresh), batch):
             some = fresh[start : start + batch]
-            verdict = self.look([self.draw(*key) for key in some])
+            verdict = self.look(self.draw([text for text, _ in some], [seed for _, seed in some]))
             for row, key in enumerate(some):
                 self._found[key] = {name: str(values[row]) for name, values in verdict.items()}
         self.progress(len(keys))
@@ -183,13 +181,3 @@ def calibrate(
     seen = see(items, [render(prompt) for prompt in prompts])
     outcomes = seen.outcomes(items, [prompt.draft for prompt in prompts])
     return Calibration.fit(outcomes).model_copy(update={"judge": judge}) if outcomes else None
-
-
-def milliseconds(call: Callable[[str], object], texts: Sequence[str]) -> float:
-    """Median time of a call."""
-    durations = []
-    for text in texts:
-        started = time.perf_counter()
-        call(text)
-        durations.append(time.perf_counter() - started)
-    return 1000.0 * median(durations)

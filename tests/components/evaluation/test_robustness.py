@@ -39,8 +39,11 @@ class Painter:
     def __init__(self) -> None:
         self.painted: list[tuple[str, int]] = []
 
-    def draw(self, text: str, seed: int) -> Image.Image:
-        self.painted.append((text, seed))
+    def draw(self, texts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+        self.painted += zip(texts, seeds, strict=True)
+        return [self._paint(text) for text in texts]
+
+    def _paint(self, text: str) -> Image.Image:
         found = read(text)
         pixels = [ATTRIBUTES[name].index(found[name]) if name in found else 255 for name in ASKED]
         return Image.fromarray(np.array([pixels], np.uint8))

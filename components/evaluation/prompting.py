@@ -1,0 +1,120 @@
+"""A student's prompts under test: what mistakes cost, what the generator wins back, how sure it may be of a picture."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from components import metrics, promptset
+from components.artifact import write_json
+from components.contracts import CALIBRATION, RunLog
+from components.evaluation import plots
+from components.evaluation.figures import Figures
+from components.evaluation.robustness import Artist, Condition, calibrate, conditions, figures
+from components.evaluation.sheets import sheet
+from components.families.bundle import Bundle
+from components.generation.latent import pictures
+from components.judge import Judge
+from components.prompting.attack import KINDS
+from components.prompting.confidence import Calibration, Outcome
+from components.prompting.generator import RobustPromptGenerator
+from components.prompting.lexicon import LexiconClient
+from components.prompting.rendering import rendered
+from components.prompting.schema import PromptRequest, RobustPrompt
+from components.promptset import PromptItem
+from components.recipe import EvaluateConfig
+
+READ = ("clean_generator", *(f"rescued.{kind}" for kind in KINDS))
+"""Conditions whose requests the generator read: what the confidence is measured on."""
+
+COLUMNS = ("clean", *(f"{name}.{kind}" for kind in KINDS for name in ("attacked", "rescued")))
+SHOWN = 6
+
+
+@dataclass
+class PromptExam:
+    """A student (`bundle`, adapters fused), who judges its pictures, the folder of prompt sets, and where to write."""
+
+    config: EvaluateConfig
+    bundle: Bundle
+    judge: Judge
+    prompts: Path
+    out: Path
+    log: RunLog
+    generator: RobustPromptGenerator = field(default_factory=lambda: RobustPromptGenerator(LexiconClient()))
+
+    def calibrate(self, count: int) -> Calibration | None:
+        """Learn the confidence from `count` pictures of the *calibrate* set and write it; None where nothing counts."""
+        items = promptset.load(self.prompts, "calibrate")[:count]
+        self.log.message(f"learning the confidence of prompts from {len(items)} pictures")
+        artist = self._artist(len(items))
+        found = calibrate(items, self.write, self.render, artist.see, judge=str(self.config.judge))
+        if found is None:
+            self.log.warn("no prompt of the calibrate set asks for anything that counts: no confidence is learnt")
+        else:
+            write_json(self.out / CALIBRATION, found.model_dump(mode="json"))
+        return found
+
+    def measure(self, count: int, calibration: Calibration | None) -> Figures:
+        """All figures on the first `count` prompts of the *report* set; a grid and a plot go to `plots/`."""
+        items = promptset.load(self.prompts, "report")[:count]
+        asked = conditions(items, self.write, self.render)
+        artist = self._artist(len(items) * len(asked))
+        seen = {name: artist.see(items, condition.texts) for name, condition in asked.items()}
+        found = figures(seen, self.config.bootstrap, self.config.seed)
+        if calibration is not None:
+            outcomes = [row for name in READ for row in seen[name].outcomes(items, asked[name].drafts)]
+            _confidence(found, calibration, outcomes)
+        self._grid(items[:SHOWN], asked)
+        plots.conditions(self.out / "plots" / "prompts.png", {name: found.values.get(name, 0.0) for name in COLUMNS})
+        return found
+
+    def write(self, text: str) -> RobustPrompt:
+        """A request through the generator."""
+        return self.generator.generate(PromptRequest(text=text))
+
+    def render(self, prompt: RobustPrompt) -> str:
+        """Within what the model's text encoder reads, with room for the trigger."""
+        called = promptset.with_trigger("", self.config.trigger)
+        return rendered(prompt, lambda text: self.bundle.count_tokens(called + text))
+
+    def _artist(self, total: int) -> Artist:
+        done = 0
+
+        def progress(count: int) -> None:
+            nonlocal done
+            done += count
+            self.log.progress(done, total, unit="picture")
+
+        return Artist(self._draw, lambda some: self.judge.look(some).attributes, self.config.style, progress)
+
+    def _draw(self, texts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+        return pictures(
+            self.bundle,
+            [promptset.with_trigger(text, self.config.trigger) for text in texts],
+            seeds,
+            steps=self.config.main_steps,
+            kind="lcm",
+            batch_size=self.config.batch_size,
+            size=(self.config.model.resolution,) * 2,
+        )
+
+    def _grid(self, items: Sequence[PromptItem], asked: Mapping[str, Condition]) -> None:
+        seeds = [item.seed for item in items]
+        columns = [self._draw(asked[name].texts[: len(items)], seeds) for name in COLUMNS]
+        path = self.out / "plots" / "prompts-grid.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        labels = asked["attacked.typo"].texts[: len(items)]
+        sheet(list(zip(*columns, strict=True)), COLUMNS, labels).save(path)
+
+
+def _confidence(found: Figures, calibration: Calibration, outcomes: Sequence[Outcome]) -> None:
+    """How far the confidence is off, and how well it ranks."""
+    confidence = np.array([calibration(outcome.draft) for outcome in outcomes])
+    complete = np.array([float(outcome.complete) for outcome in outcomes])
+    if len(complete):
+        found.put("ece", metrics.calibration_error(confidence, complete))
+        found.put("auroc", metrics.ranking(confidence, complete))
+        found.put("complete", float(complete.mean()))
