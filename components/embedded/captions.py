@@ -62,10 +62,17 @@ def prompt(attributes: Mapping[str, str], style_word: str | None = None) -> str:
 
 def caption(portrait: Portrait, rng: random.Random, *, style_word: str | None) -> str:
     """One of the many captions of a portrait, in lower case; `style_word` names its style, None leaves it unsaid."""
-    told = phrase(_tell(portrait.attributes, rng), rng)
+    return told_caption(portrait, rng, style_word=style_word)[0]
+
+
+def told_caption(portrait: Portrait, rng: random.Random, *, style_word: str | None) -> tuple[str, dict[str, str]]:
+    """As `caption`, with the attributes that it tells."""
+    told = _tell(portrait.attributes, rng)
+    text = phrase(told, rng)
     if style_word is None:
-        return told
-    return with_style(told, style_word) if rng.random() < _STYLE_FIRST_SHARE else f"{told}, {_style_tag(style_word)}"
+        return text, told
+    tag = _style_tag(style_word)
+    return (f"{tag}, {text}" if rng.random() < _STYLE_FIRST_SHARE else f"{text}, {tag}"), told
 
 
 def phrase(attributes: Mapping[str, str], rng: random.Random) -> str:

@@ -99,9 +99,14 @@ class Muon(torch.optim.Optimizer):
 
 
 def muon_and_adam(module: nn.Module, muon: float, adam: float) -> list[torch.optim.Optimizer]:
-    """Muon for inner convolutions and wide matrices, AdamW for edges, norms and biases; each with its learning rate."""
+    """Muon for inner convolutions and wide matrices; AdamW for edges, tables, norms and biases."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    inner = [parameter for parameter in trained if parameter.ndim > 1 and min(parameter.shape[:2]) > 15]
+    tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
+    inner = [
+        parameter
+        for parameter in trained
+        if parameter.ndim > 1 and min(parameter.shape[:2]) > 15 and id(parameter) not in tables
+    ]
     chosen = {id(parameter) for parameter in inner}
     rest = [parameter for parameter in trained if id(parameter) not in chosen]
     return [Muon(inner, muon), torch.optim.AdamW(rest, adam, betas=(0.9, 0.99), weight_decay=0.0)]

@@ -181,3 +181,29 @@ def test_the_export_loads_as_stable_diffusion_and_warm_starts(portraits: list[Po
     again = train_tiny(latents, portraits, tmp_path / "second", 1, start=folder)
     train_tiny(latents, portraits, tmp_path / "second", 2, out=again)
     assert StableDiffusionPipeline.from_pretrained(again).unet.config.block_out_channels == [16, 16, 32]
+
+
+def test_the_reader_learns_what_captions_tell_and_asks_for_nothing_else(portraits: list[Portrait]) -> None:
+    torch.manual_seed(0)
+    told = [row for _, row in base.sample_told(portraits * 4, random.Random(0))]
+    hidden = torch.randn(len(told), 9, 32, requires_grad=True)
+    reader = base.Reader(32)
+    silent = reader.loss(hidden, [{}] * len(told))
+    assert silent.item() == 0.0
+    optimizer = torch.optim.Adam([hidden, *reader.parameters()], lr=0.05)
+    losses = []
+    for _ in range(60):
+        loss = reader.loss(hidden, told)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(1.2, abs=0.6)  # about the logarithm of how many values an attribute has
+    assert losses[-1] < 0.1
+
+
+def test_captions_tell_what_they_say(portraits: list[Portrait]) -> None:
+    for text, told in base.sample_told(portraits * 20, random.Random(0)):
+        assert bool(text) == bool(told)
+        if told.get("glasses") == "no":
+            assert "no glasses" in text or "without glasses" in text
