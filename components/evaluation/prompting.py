@@ -47,6 +47,9 @@ class PromptExam:
 
     def calibrate(self, count: int) -> Calibration | None:
         """Learn the confidence from `count` pictures of the *calibrate* set and write it; None where nothing counts."""
+        if not (self.prompts / "calibrate.json").is_file():
+            self.log.warn(f"{str(self.prompts)!r} has no calibrate.json: the confidence of prompts is not learnt")
+            return None
         items = promptset.load(self.prompts, "calibrate")[:count]
         self.log.message(f"learning the confidence of prompts from {len(items)} pictures")
         artist = self._artist(len(items))
@@ -86,7 +89,7 @@ class PromptExam:
         def progress(count: int) -> None:
             nonlocal done
             done += count
-            self.log.progress(done, total, unit="picture")
+            self.log.progress(done, total, unit="text")
 
         return Artist(self._draw, lambda some: self.judge.look(some).attributes, self.config.style, progress)
 

@@ -91,7 +91,9 @@ def world(folder: Path, base: Path) -> dict[str, Path]:
     (folder / "prompts").mkdir()
     asked = {"hair_color": "red", "glasses": "yes", "clothes_color": "red"}
     prompts = [{"prompt": f"red hair, glasses, p{seed}", "attributes": asked, "seed": seed} for seed in range(8)]
-    (folder / "prompts" / "report.json").write_text(json.dumps({"set": "report", "prompts": prompts}), encoding="utf-8")
+    for name in ("calibrate", "report"):
+        content = json.dumps({"set": name, "prompts": prompts})
+        (folder / "prompts" / f"{name}.json").write_text(content, encoding="utf-8")
     (folder / "reference").mkdir()
     features = generator.normal(size=(30, 16)).astype(np.float16)
     save_file({"features": features}, folder / "reference" / "lorelei.safetensors")
