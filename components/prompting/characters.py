@@ -5,10 +5,11 @@ Unicode's own tables do most of it: NFKC for width (UAX #15), the confusables of
 
 import itertools
 import unicodedata
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+from confusable_homoglyphs.confusables import is_confusable
 
 MAX_FORMS = 8
 """A word of many ambiguous look-alikes has exponentially many forms; the first few hold the meant one."""
@@ -137,11 +138,7 @@ def _kana(mark: str) -> str:
 
 
 def _alike(mark: str) -> list[str]:
-    with warnings.catch_warnings():
-        # confusables 1.2 has an invalid escape in a literal; Python warns where it compiles it for the first time.
-        warnings.simplefilter("ignore")
-        import confusables
-    return list(confusables.confusable_characters(mark) or ())
+    return [other["c"] for found in is_confusable(mark, greedy=True) or () for other in found["homoglyphs"]]
 
 
 @lru_cache(maxsize=1)
@@ -158,7 +155,7 @@ def _katakana_alikes() -> Mapping[str, str]:
 
 @lru_cache(maxsize=1)
 def _latin_alikes() -> Mapping[str, tuple[str, ...]]:
-    """Character -> the ASCII letters that it looks like. `confusables.normalize` is the same, but explodes on text."""
+    """Character -> the ASCII letters that it looks like."""
     table: dict[str, list[str]] = {}
     for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ":
         for alike in _alike(letter):

@@ -200,7 +200,9 @@ def test_the_average_follows():
 def test_paths_end_where_the_sampler_ends(tmp_path):
     """From pure noise a path is DDIM on trailing timesteps; a second walk reads what the first wrote."""
     base = tiny_sd15(v_prediction=True)
-    bundle, config = load_variant(tiny_model(base)), config_for(base, path_share=1.0, path_steps=4, guidance=(3.0, 3.0))
+    exact = tiny_model(base).model_copy(update={"dtype": "float32"})
+    settings = {"path_share": 1.0, "path_steps": 4, "guidance": (3.0, 3.0)}
+    bundle, config = load_variant(exact), config_for(base, model=exact, **settings)
     student = make_student(bundle, config, SilentLog())
     guide = Guide(student, bundle.schedule, bundle.encode_prompts([""]), config.path_steps)
     assert [guide.grid(start).tolist() for start in (999, 499, 259, 19)] == [
