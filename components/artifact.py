@@ -154,6 +154,12 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file to a temporary sibling, flush, rename."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary sibling file or folder that takes the place of `path` when the block ends well."""

@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.artifact import replacing
 from components.contracts import Done
 from components.errors import RequestError
 from components.generation.image import ImageGenerator
 from components.generation.request import MAX_SEED, GenerateRequest
 from components.judge import Judge
-from components.prompting.confidence import read_calibration
+from components.prompting.confidence import Calibration, read_calibration
 from components.prompting.rendering import rendered
 from components.prompting.schema import PromptRequest, Reading, RobustPrompt
 from components.prompting.setup import make_generator
+from components.promptset import with_trigger
 from components.settings import settings
 from components.vocabulary import words
 
@@ -46,9 +46,7 @@ def draw(folder: Path, request: GenerateRequest, *, raw: bool = False, strict: b
     if raw:
         return Drawing(ImageGenerator.load(folder).draw(request), None)
     calibration = read_calibration(folder)
-    prompt = make_generator(calibration).generate(
-        PromptRequest(text=request.prompt, negative=request.negative_prompt, trigger="")
-    )
+    prompt = make_generator(calibration).generate(PromptRequest(text=request.prompt, negative=request.negative_prompt))
     here = settings()
     if prompt.confidence < (here.prompts_sure if strict else here.prompts_unsure) and (others := offers(prompt)):
         raise RequestError(
@@ -56,12 +54,21 @@ def draw(folder: Path, request: GenerateRequest, *, raw: bool = False, strict: b
             hint="Did you mean one of these?\n" + "\n".join(f"  {other}" for other in others),
         )
     model = ImageGenerator.load(folder)
-    asked = _filled(request, rendered(prompt, model.bundle.count_tokens))
-    judge = Path(calibration.judge) if calibration and calibration.judge else None
-    judge = judge and settings().resolve(judge)
-    if prompt.confidence >= here.prompts_sure or here.prompts_best_of == 1 or judge is None or not judge.is_dir():
+    trigger = model.promoted.card.trigger
+    text = rendered(prompt, lambda text: model.bundle.count_tokens(with_trigger(text, trigger)))
+    asked = request.model_copy(update={"prompt": text}) if text else request  # what nobody could read stays as typed
+    judge = _judge_folder(calibration)
+    if prompt.confidence >= here.prompts_sure or here.prompts_best_of == 1 or judge is None:
         return Drawing(model.draw(asked), prompt)
     return Drawing(_best(model.draw, asked, here.prompts_best_of, Judge.load(judge), prompt), prompt)
+
+
+def _judge_folder(calibration: Calibration | None) -> Path | None:
+    """Where the judge is that the confidence was learnt from; None where it is not on this machine."""
+    if calibration is None or not calibration.judge:
+        return None
+    folder = settings().resolve(calibration.judge)
+    return folder if folder.is_dir() else None
 
 
 def offers(prompt: RobustPrompt) -> list[str]:
@@ -83,11 +90,6 @@ def _worded(prompt: RobustPrompt, changed: Reading, value: str) -> str:
     asked = {**prompt.draft.asked, changed.attribute: value}
     tags = [words(name, chosen, language)[0] for name, chosen in asked.items()]
     return ("、" if language == "ja" else ", ").join([*tags, *prompt.draft.extra])
-
-
-def _filled(request: GenerateRequest, text: str) -> GenerateRequest:
-    """`request` with the prompt in the model's words; what nobody could read at all stays as it was typed."""
-    return request.model_copy(update={"prompt": text}) if text else request
 
 
 def _best(
@@ -128,9 +130,3 @@ def describe(prompt: RobustPrompt) -> list[str]:
     if origin.fallback:
         lines.append(f"because     {origin.fallback}")
     return [*lines, f"confidence  {prompt.confidence:.2f}"]
-
-
-def save(done: Done, out: Path) -> None:
-    """Write the PNG, whole or not at all."""
-    with replacing(out) as temporary:
-        temporary.write_bytes(done.png)

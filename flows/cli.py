@@ -111,11 +111,12 @@ def generate(
 
     request = GenerateRequest(prompt=prompt, seed=seed, steps=steps)
     folder = model or _latest_champion()
-    from flows.asking import draw, save
+    from components.artifact import write_bytes
+    from flows.asking import draw
 
     drawing = draw(folder, request, raw=raw, strict=strict)
     done = drawing.done
-    save(done, out)
+    write_bytes(out, done.png)
     if drawing.prompt is not None:
         typer.echo(f"read as: {done.metadata['prompt']}  (confidence {drawing.prompt.confidence:.2f})")
     typer.echo(f"{out}  (seed {done.metadata['seed']}, {done.seconds:.2f} s)")
@@ -136,9 +137,10 @@ def prompts(
         cache = open_cache()
         typer.echo(cache.stats().model_dump_json(indent=2) if text[1] == "show" else f"{cache.clear()} dropped")
         return
-    calibration = None
-    with contextlib.suppress(ModelError):  # no champion yet: the confidence is then of the reading alone
-        calibration = read_calibration(_latest_champion())
+    champion = None
+    with contextlib.suppress(ModelError):  # none yet: the confidence is then of the reading alone
+        champion = _latest_champion()
+    calibration = read_calibration(champion) if champion else None
     prompt = make_generator(calibration).generate(PromptRequest(text=" ".join(text)))
     typer.echo(prompt.model_dump_json(indent=2) if as_json else "\n".join(describe(prompt)))
 

@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from components import promptset
-from components.artifact import replacing
+from components.artifact import write_bytes
+from components.contracts import FIGURES
 from components.errors import GateRefused
 from components.recipe import ImageRecipe
 from components.runner import stage_folder, stage_names
@@ -55,8 +56,7 @@ def _ask_once(recipe: ImageRecipe, tag: str, file: Path, console: Console) -> fl
     console.print(f"[bold]serve[/bold] {tag} on loopback, for one picture", highlight=False)
     started = time.perf_counter()
     answer = smoke(tag, {"prompt": first_prompt(recipe), "seed": recipe.seed})
-    with replacing(file) as temporary:
-        temporary.write_bytes(answer.png)
+    write_bytes(file, answer.png)
     return round(time.perf_counter() - started, 3)
 
 
@@ -76,7 +76,7 @@ def dataset_figures(folder: Path) -> dict[str, Any]:
 
 def stage_figures(folder: Path) -> dict[str, Any]:
     """Everything that the evaluate stage measured."""
-    found: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
     return found
 
 

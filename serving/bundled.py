@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.artifact import POINTER
+from components.contracts import FIGURES
 from components.errors import ModelError
 from components.recipe import PackageConfig
 from components.settings import REPOSITORY, settings
@@ -45,5 +46,5 @@ def read_bundled(root: Path = REPOSITORY) -> Bundled:
 
 def read_figures(model: Path) -> dict[str, Any]:
     """What was measured for a promoted model; empty where nothing was. The file is sealed with the model."""
-    file = model / "metrics.json"
+    file = model / FIGURES
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}

@@ -236,6 +236,21 @@ class Networks(nn.Module):
         self.unet, self.text_encoder, self.reader = unet, text_encoder, Reader(text_encoder.config.hidden_size)
 
 
+def joint_loss(
+    networks: Networks,
+    tokenizer: CLIPTokenizer,
+    scheduler: DDIMScheduler,
+    latents: Tensor,
+    told: Sequence[tuple[str, Mapping[str, str]]],
+    generator: torch.Generator,
+) -> Tensor:
+    """The picture's loss and the reader's; latents [N, C, h, w], and of each its caption and what that tells."""
+    texts, attributes = [text for text, _ in told], [row for _, row in told]
+    context = networks.text_encoder(tokens(tokenizer, texts).to(latents.device)).last_hidden_state
+    drawing = diffusion_loss(networks.unet, scheduler, latents, context, generator)
+    return drawing + READING_WEIGHT * networks.reader.loss(context, attributes)
+
+
 def train_base(
     latents: Tensor,
     portraits: Sequence[Portrait],
@@ -272,11 +287,8 @@ def train_base(
     def loss(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(latents), (batch,), generator=generator)
         told = sample_told([portraits[i] for i in chosen.tolist()], random.Random(int(generator.initial_seed())))
-        texts, attributes = [text for text, _ in told], [row for _, row in told]
         with autocast(torch.device(device)):
-            context = networks.text_encoder(tokens(tokenizer, texts).to(device)).last_hidden_state
-            drawing = diffusion_loss(networks.unet, scheduler, latents[chosen].to(device), context, generator)
-            return drawing + READING_WEIGHT * networks.reader.loss(context, attributes)
+            return joint_loss(networks, tokenizer, scheduler, latents[chosen].to(device), told, generator)
 
     exported = fit.seconds
     with plain_attention(networks.unet, torch.device(device)):

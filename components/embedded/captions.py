@@ -71,8 +71,8 @@ def told_caption(portrait: Portrait, rng: random.Random, *, style_word: str | No
     text = phrase(told, rng)
     if style_word is None:
         return text, told
-    tag = _style_tag(style_word)
-    return (f"{tag}, {text}" if rng.random() < _STYLE_FIRST_SHARE else f"{text}, {tag}"), told
+    first = rng.random() < _STYLE_FIRST_SHARE
+    return with_style(text, style_word) if first else f"{text}, {_style_tag(style_word)}", told
 
 
 def phrase(attributes: Mapping[str, str], rng: random.Random) -> str:

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from components import metrics, promptset
 from components.artifact import write_json
-from components.contracts import RunLog
+from components.contracts import FIGURES, RunLog
 from components.errors import DataError, RecipeError
 from components.evaluation import plots
 from components.evaluation.benchmark import Speed, measure
@@ -216,12 +216,12 @@ def _report(config: EvaluateConfig, figures: Figures, speed: Speed, out: Path, l
             "latency_ms": timing.median,
             "peak_mib": timing.peak_mib,
         }
-    write_json(out / "metrics.json", figures.values)
+    write_json(out / FIGURES, figures.values)
     write_json(out / "rows.json", rows)
     if f"{lcm_name(config.main_steps)}.adherence" in figures.values:
         plots.by_steps(out / "plots" / "steps.png", figures.values, config.lcm_steps)
     plots.latency(out / "plots" / "latency.png", {name: timing.median for name, timing in speed.timings.items()})
     log.metrics(figures.numbers())
     log.table("variants", rows)
-    for path in sorted(chain(out.glob("grids/*.png"), out.glob("plots/*.png"), [out / "xy.png", out / "metrics.json"])):
+    for path in sorted(chain(out.glob("grids/*.png"), out.glob("plots/*.png"), [out / "xy.png", out / FIGURES])):
         log.file(path, path.parent.name if path.parent != out else "")

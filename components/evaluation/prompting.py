@@ -64,13 +64,14 @@ class PromptExam:
         """All figures on the first `count` prompts of the *report* set; a grid and a plot go to `plots/`."""
         items = promptset.load(self.prompts, "report")[:count]
         asked = conditions(items, self.write, self.render)
-        artist = self._artist(len(items) * len(asked))
+        shown = items[:SHOWN]
+        artist = self._artist(len(items) * len(asked), frozenset(item.seed for item in shown))
         seen = {name: artist.see(items, condition.texts) for name, condition in asked.items()}
         found = figures(seen, self.config.bootstrap, self.config.seed)
         if calibration is not None:
             outcomes = [row for name in READ for row in seen[name].outcomes(items, asked[name].drafts)]
             _confidence(found, calibration, outcomes)
-        self._grid(items[:SHOWN], asked)
+        self._grid(artist, shown, asked)
         plots.conditions(self.out / "plots" / "prompts.png", {name: found.values.get(name, 0.0) for name in COLUMNS})
         return found
 
@@ -80,10 +81,10 @@ class PromptExam:
 
     def render(self, prompt: RobustPrompt) -> str:
         """Within what the model's text encoder reads, with room for the trigger."""
-        called = promptset.with_trigger("", self.config.trigger)
-        return rendered(prompt, lambda text: self.bundle.count_tokens(called + text))
+        trigger = self.config.trigger
+        return rendered(prompt, lambda text: self.bundle.count_tokens(promptset.with_trigger(text, trigger)))
 
-    def _artist(self, total: int) -> Artist:
+    def _artist(self, total: int, keep: frozenset[int] = frozenset()) -> Artist:
         done = 0
 
         def progress(count: int) -> None:
@@ -91,7 +92,7 @@ class PromptExam:
             done += count
             self.log.progress(done, total, unit="text")
 
-        return Artist(self._draw, lambda some: self.judge.look(some).attributes, self.config.style, progress)
+        return Artist(self._draw, lambda some: self.judge.look(some).attributes, self.config.style, progress, keep)
 
     def _draw(self, texts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         return pictures(
@@ -104,13 +105,15 @@ class PromptExam:
             size=(self.config.model.resolution,) * 2,
         )
 
-    def _grid(self, items: Sequence[PromptItem], asked: Mapping[str, Condition]) -> None:
-        seeds = [item.seed for item in items]
-        columns = [self._draw(asked[name].texts[: len(items)], seeds) for name in COLUMNS]
+    def _grid(self, artist: Artist, items: Sequence[PromptItem], asked: Mapping[str, Condition]) -> None:
+        rows = [
+            [artist.pictures[asked[name].texts[place], item.seed] for name in COLUMNS]
+            for place, item in enumerate(items)
+        ]
         path = self.out / "plots" / "prompts-grid.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         labels = asked["attacked.typo"].texts[: len(items)]
-        sheet(list(zip(*columns, strict=True)), COLUMNS, labels).save(path)
+        sheet(rows, COLUMNS, labels).save(path)
 
 
 def _confidence(found: Figures, calibration: Calibration, outcomes: Sequence[Outcome]) -> None:

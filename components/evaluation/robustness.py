@@ -94,12 +94,17 @@ def wish(attributes: Mapping[str, str], language: Language) -> str:
 
 @dataclass
 class Artist:
-    """Draws texts at seeds, each pair once: what two conditions share is drawn once."""
+    """Draws texts at seeds, each pair once: what two conditions share is drawn once.
+
+    `pictures` holds those of the seeds in `keep`; of the others only what was found on them is remembered.
+    """
 
     draw: Callable[[Sequence[str], Sequence[int]], Sequence[Image.Image]]
     look: Callable[[Sequence[Image.Image]], Mapping[str, metrics.Names]]
     style: str
     progress: Callable[[int], None] = lambda _count: None
+    keep: frozenset[int] = frozenset()
+    pictures: dict[tuple[str, int], Image.Image] = field(default_factory=dict)
     _found: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
 
     def see(self, items: Sequence[PromptItem], texts: Sequence[str], batch: int = 64) -> Seen:
@@ -108,8 +113,11 @@ class Artist:
         fresh = [key for key in dict.fromkeys(keys) if key not in self._found]
         for start in range(0, len(fresh), batch):
             some = fresh[start : start + batch]
-            verdict = self.look(self.draw([text for text, _ in some], [seed for _, seed in some]))
+            drawn = self.draw([text for text, _ in some], [seed for _, seed in some])
+            verdict = self.look(drawn)
             for row, key in enumerate(some):
+                if key[1] in self.keep:
+                    self.pictures[key] = drawn[row]
                 self._found[key] = {name: str(values[row]) for name, values in verdict.items()}
         self.progress(len(keys))
         found = {name: np.array([self._found[key][name] for key in keys]) for name in self._found[keys[0]]}

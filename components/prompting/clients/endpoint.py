@@ -4,7 +4,7 @@ import email.utils
 import json
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from functools import cache
 from typing import Any
 
@@ -24,7 +24,7 @@ class HeaderKey(httpx.Auth):
     def __init__(self, header: str, key: SecretStr | None, prefix: str = "") -> None:
         self.header, self.key, self.prefix = header, key, prefix
 
-    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Called by httpx for each request."""
         if self.key is not None:
             request.headers[self.header] = self.prefix + self.key.get_secret_value()

@@ -1,5 +1,8 @@
 """The forward process in closed form, and both families on tiny real models."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -36,8 +39,8 @@ def test_unknown_prediction_type_is_refused() -> None:
 
 
 @pytest.mark.parametrize("make", [tiny_sd15, tiny_sdxl])
-def test_a_family_encodes_predicts_and_decodes(make: object) -> None:
-    bundle = load_bundle(tiny_model(make()))  # type: ignore[operator]
+def test_a_family_encodes_predicts_and_decodes(make: Callable[[], Path]) -> None:
+    bundle = load_bundle(tiny_model(make()))
     condition = bundle.encode_prompts(["a girl", ""])
     latents = bundle.encode_images(torch.zeros(2, 3, 32, 32))
     output = bundle.predict(latents, torch.tensor([5, 900]), condition)
