@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from components.errors import RecipeError
+from components.settings import PromptClient
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -195,6 +196,9 @@ class EvaluateConfig(StepConfig):
     count: Count = Field(64, description="Prompts of the report set for base, LoRA and the main LCM step count.")
     calibrate_count: int = Field(
         128, ge=0, description="Prompts of the calibrate set that the confidence of prompts is learnt from; 0: none."
+    )
+    prompts_client: PromptClient = Field(
+        "lexicon", description="Who reads prompts, here and where settings name nobody; keys alone call nobody."
     )
     attacked_count: Count = Field(24, description="Prompts of the report set that are attacked and rescued.")
     other_count: Count = Field(16, description="Prompts for the other step counts.")

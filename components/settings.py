@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+PromptClient = Literal["lexicon", "gemini", "openai", "anthropic"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # The one place where every tool's calls to the outside are switched off; a user's own environment wins.
@@ -45,10 +46,15 @@ class Settings(BaseSettings):
     models: Path | None = Field(
         None, description="Folder of promoted models with a `champion` pointer, watched by the service."
     )
-    prompts_client: Literal["lexicon", "gemini", "openai", "anthropic"] = Field(
-        "lexicon", description="Who reads prompts; the lexicon is offline, whatever keys there are."
+    prompts_client: PromptClient | None = Field(
+        None,
+        description="Who reads prompts; default: the recipe's, which is the offline lexicon, whatever keys there are.",
     )
-    prompts_model: str = Field("gemini-2.5-flash", description="Model of the client; the lexicon has none.")
+    prompts_model: str | None = Field(None, description="Model of the client; gemini has a default.")
+    prompts_weights: dict[str, float] = Field(
+        default_factory=dict,
+        description='Weights of a prompt\'s layers, as JSON: {"attributes": 1.2, "synonyms": 0.8}.',
+    )
     prompts_url: str | None = Field(None, description="Address of the client's service, of a local server, say.")
     prompts_timeout: float = Field(20.0, gt=0, le=600, description="Seconds that a client may take.")
     prompts_cache_mib: int = Field(64, ge=1, description="Size of the cache of answers.")

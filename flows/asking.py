@@ -11,11 +11,12 @@ from pathlib import Path
 
 from components.contracts import Done
 from components.errors import RequestError
+from components.families.text import MAX_CHUNKS
 from components.generation.image import ImageGenerator
 from components.generation.request import MAX_SEED, GenerateRequest
 from components.judge import Judge
 from components.prompting.confidence import Calibration, read_calibration
-from components.prompting.rendering import rendered
+from components.prompting.rendering import CLIP_TOKENS, rendered, unwanted
 from components.prompting.schema import PromptRequest, Reading, RobustPrompt
 from components.prompting.setup import make_generator
 from components.promptset import with_trigger
@@ -55,8 +56,10 @@ def draw(folder: Path, request: GenerateRequest, *, raw: bool = False, strict: b
         )
     model = ImageGenerator.load(folder)
     trigger = model.promoted.card.trigger
-    text = rendered(prompt, lambda text: model.bundle.count_tokens(with_trigger(text, trigger)))
-    asked = request.model_copy(update={"prompt": text}) if text else request  # what nobody could read stays as typed
+    limit = MAX_CHUNKS * CLIP_TOKENS
+    text = rendered(prompt, lambda text: model.bundle.count_tokens(with_trigger(text, trigger)), limit)
+    # What nobody could read stays as typed.
+    asked = request.model_copy(update={"prompt": text or request.prompt, "negative_prompt": unwanted(prompt)})
     judge = _judge_folder(calibration)
     if prompt.confidence >= here.prompts_sure or here.prompts_best_of == 1 or judge is None:
         return Drawing(model.draw(asked), prompt)

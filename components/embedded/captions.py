@@ -11,7 +11,7 @@ from components.embedded.renders import Portrait
 from components.vocabulary import ATTRIBUTES, words
 
 _KEEP: Mapping[str, float] = {
-    "hair_color": 0.9, "hair_style": 0.85, "skin": 0.6, "expression": 0.8, "glasses": 0.85, "earrings": 0.8,
+    "hair_color": 0.9, "hair_style": 0.85, "skin": 0.6, "expression": 0.95, "glasses": 0.95, "earrings": 0.95,
     "clothes_color": 0.75, "background": 0.85, "position": 0.75, "scale": 0.75, "tilt": 0.75, "facing": 0.65,
 }  # fmt: skip
 """How often a caption tells an attribute."""

@@ -20,9 +20,9 @@ from components.judge import Judge
 from components.prompting.attack import KINDS
 from components.prompting.confidence import Calibration, Outcome
 from components.prompting.generator import RobustPromptGenerator
-from components.prompting.lexicon import LexiconClient
 from components.prompting.rendering import rendered
 from components.prompting.schema import PromptRequest, RobustPrompt
+from components.prompting.setup import make_generator
 from components.promptset import PromptItem
 from components.recipe import EvaluateConfig
 
@@ -43,7 +43,10 @@ class PromptExam:
     prompts: Path
     out: Path
     log: RunLog
-    generator: RobustPromptGenerator = field(default_factory=lambda: RobustPromptGenerator(LexiconClient()))
+    generator: RobustPromptGenerator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.generator = make_generator(client=self.config.prompts_client)
 
     def calibrate(self, count: int) -> Calibration | None:
         """Learn the confidence from `count` pictures of the *calibrate* set and write it; None where nothing counts."""
@@ -53,7 +56,8 @@ class PromptExam:
         items = promptset.load(self.prompts, "calibrate")[:count]
         self.log.message(f"learning the confidence of prompts from {len(items)} pictures")
         artist = self._artist(len(items))
-        found = calibrate(items, self.write, self.render, artist.see, judge=str(self.config.judge))
+        origin = {"judge": str(self.config.judge), "client": self.config.prompts_client}
+        found = calibrate(items, self.write, self.render, artist.see, **origin)
         if found is None:
             self.log.warn("no prompt of the calibrate set asks for anything that counts: no confidence is learnt")
         else:

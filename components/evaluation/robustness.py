@@ -6,7 +6,7 @@ One picture a prompt, equal seeds, best-of-n off. A condition is a list of texts
     clean_generator    through the generator
     attacked.<kind>    with mistakes (Gao et al., arXiv 2306.13103)
     rescued.<kind>     with the same mistakes, through the generator
-    japanese, english  the same wishes in two languages, through the generator
+    japanese           the same wishes as a Japanese sentence, through the generator
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +18,12 @@ from scipy.stats import beta
 
 from components import metrics
 from components.evaluation.figures import Figures
+from components.evaluation.twins import japanese
 from components.metrics import Bootstrap, Floats
 from components.prompting.attack import KINDS, attack
 from components.prompting.confidence import Calibration, Outcome
 from components.prompting.schema import Draft, RobustPrompt
 from components.promptset import PromptItem
-from components.vocabulary import Language, words
 
 WEAKEST = 0.85
 """An attack that leaves more than this share of the clean adherence proves nothing."""
@@ -73,8 +73,7 @@ def conditions(items: Sequence[PromptItem], write: Write, render: Render) -> dic
     asked = {
         "clean_generator": plain["clean"],
         **{f"rescued.{kind}": texts for kind, texts in attacked.items()},
-        "japanese": [wish(item.attributes, "ja") for item in items],
-        "english": [wish(item.attributes, "en") for item in items],
+        "japanese": [japanese(item.attributes) for item in items],
     }
     made = {name: [write(text) for text in texts] for name, texts in asked.items()}
     return {
@@ -84,12 +83,6 @@ def conditions(items: Sequence[PromptItem], write: Write, render: Render) -> dic
             for name, prompts in made.items()
         },
     }
-
-
-def wish(attributes: Mapping[str, str], language: Language) -> str:
-    """The attributes as tags of a language, its first words."""
-    tags = [words(name, value, language)[0] for name, value in attributes.items()]
-    return "、".join(tags) if language == "ja" else ", ".join(tags)
 
 
 @dataclass
@@ -137,7 +130,7 @@ def figures(seen: Mapping[str, Seen], resamples: int = 1000, seed: int = 0) -> F
     result.put("recovered", bootstrap.ratio(rescued, clean))
     result.put("won_back", bootstrap.ratio(rescued - attacked, clean - attacked))
     result.put("clean_generator.ratio", bootstrap.ratio(seen["clean_generator"].adherence, clean))
-    result.put("japanese.ratio", bootstrap.ratio(seen["japanese"].adherence, seen["english"].adherence))
+    result.put("japanese.ratio", bootstrap.ratio(seen["japanese"].adherence, seen["clean_generator"].adherence))
     for kind in KINDS:
         result.put(f"attacked.{kind}.ratio", bootstrap.ratio(seen[f"attacked.{kind}"].adherence, clean))
         for name in ("attacked", "rescued"):
@@ -171,7 +164,7 @@ def calibrate(
     write: Write,
     render: Render,
     see: Callable[[Sequence[PromptItem], Sequence[str]], Seen],
-    judge: str = "",
+    **origin: str,
 ) -> Calibration | None:
     """Learn the confidence from one picture a prompt: clean requests and the three attacks in turn.
 
@@ -179,7 +172,7 @@ def calibrate(
 
     Args:
         items: prompts of the *calibrate* set.
-        judge: folder of the judge that `see` asks; kept with the calibration.
+        origin: the calibration's `judge` and `client`.
     """
     prompts = []
     for place, item in enumerate(items):
@@ -188,4 +181,4 @@ def calibrate(
         prompts.append(write(text))
     seen = see(items, [render(prompt) for prompt in prompts])
     outcomes = seen.outcomes(items, [prompt.draft for prompt in prompts])
-    return Calibration.fit(outcomes).model_copy(update={"judge": judge}) if outcomes else None
+    return Calibration.fit(outcomes).model_copy(update=origin) if outcomes else None

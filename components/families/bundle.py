@@ -11,6 +11,7 @@ from torch import Tensor
 
 from components.errors import ModelError
 from components.families.schedule import NoiseSchedule
+from components.families.text import chunks_for, count_tokens
 from components.recipe import ModelConfig
 from components.settings import settings
 
@@ -48,7 +49,7 @@ class Family:
     """One row per family: how prompts are encoded, what the UNet wants besides, and how kohya names its parts."""
 
     name: str
-    encode: Callable[["Bundle", Sequence[str]], Condition]
+    encode: Callable[["Bundle", Sequence[str], int], Condition]
     added: Callable[["Bundle", Condition, Tensor], dict[str, Tensor] | None]
     unet_prefix: str
     modelspec: str
@@ -93,13 +94,21 @@ class Bundle:
         return int(self.unet.config.in_channels)
 
     @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Condition:
-        """Prompts to their condition; longer ones are cut at the tokenizer's length (77)."""
-        return self.family.encode(self, prompts)
+    def encode_prompts(self, prompts: Sequence[str], chunks: int = 1) -> Condition:
+        """Prompts to their condition, each read in exactly `chunks` chunks of the tokenizer's length (77), then cut.
+
+        `(words:1.2)` weighs words; `chunks_for` says how many chunks a prompt needs.
+        """
+        return self.family.encode(self, prompts, chunks)
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a prompt with its start and end marks; the largest count where the family has two tokenizers."""
-        return max(len(tokenizer(text).input_ids) for tokenizer in self.tokenizers)
+        """Tokens of a prompt without its marks; the largest count where the family has two tokenizers."""
+        return max(count_tokens(tokenizer, text) for tokenizer in self.tokenizers)
+
+    def chunks_for(self, *prompts: str) -> int:
+        """Chunks that the longest of `prompts` needs; `encode_prompts` cuts nothing of them then."""
+        length: int = self.tokenizers[0].model_max_length
+        return max(chunks_for(self.count_tokens(prompt), length) for prompt in prompts)
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:

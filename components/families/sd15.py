@@ -5,15 +5,20 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from components.families.bundle import Bundle, Condition, Family
+from components.families.text import encoded, tokenize
 
 
-def encode(bundle: Bundle, prompts: Sequence[str]) -> Condition:
-    """Last hidden state [B, 77, D]."""
+def encode(bundle: Bundle, prompts: Sequence[str], chunks: int) -> Condition:
+    """Last hidden state [B, 77 * chunks, D]."""
     tokenizer, encoder = bundle.tokenizers[0], bundle.text_encoders[0]
-    tokens = tokenizer(
-        list(prompts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+
+    def read(ids: Tensor) -> Tensor:
+        hidden: Tensor = encoder(ids.to(bundle.device))[0].float()
+        return hidden
+
+    return Condition(
+        encoded(tokenize(tokenizer, prompts, chunks), read, lambda: read(tokenize(tokenizer, [""]).ids[0]))
     )
-    return Condition(encoder(tokens.input_ids.to(bundle.device))[0].float())
 
 
 def added(bundle: Bundle, condition: Condition, latents: Tensor) -> None:

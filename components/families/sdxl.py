@@ -1,36 +1,38 @@
 """SDXL: two text encoders side by side, pooled text and size conditioning (arXiv 2307.01952)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from components.families.bundle import Bundle, Condition, Family
+from components.families.text import encoded, tokenize
 
 
-def encode(bundle: Bundle, prompts: Sequence[str]) -> Condition:
-    """Penultimate hidden states [B, 77, D1 + D2] and the second encoder's projected pooled text [B, P].
+def encode(bundle: Bundle, prompts: Sequence[str], chunks: int) -> Condition:
+    """Penultimate hidden states [B, 77 * chunks, D1 + D2], and the second encoder's pooled text [B, P] of chunk one.
 
     The empty prompt is all zeros where the model was trained so (`force_zeros_for_empty_prompt`).
     """
     hidden, pooled = [], None
     for tokenizer, encoder in zip(bundle.tokenizers, bundle.text_encoders, strict=True):
-        tokens = tokenizer(
-            list(prompts),
-            padding="max_length",
-            max_length=tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        output = encoder(tokens.input_ids.to(bundle.device), output_hidden_states=True)
-        hidden.append(output.hidden_states[-2].float())
-        pooled = output[0].float()
+        outputs: list[Any] = []
+
+        def read(ids: Tensor, encoder: Any = encoder, outputs: list[Any] = outputs) -> Tensor:
+            outputs.append(encoder(ids.to(bundle.device), output_hidden_states=True))
+            states: Tensor = outputs[-1].hidden_states[-2].float()
+            return states
+
+        empty = tokenize(tokenizer, [""]).ids[0]
+        hidden.append(encoded(tokenize(tokenizer, prompts, chunks), read, lambda ids=empty, read=read: read(ids)))
+        pooled = outputs[0][0].float()[::chunks].clone()
     condition = Condition(torch.cat(hidden, dim=-1), pooled)
     if bundle.zero_empty:
-        empty = torch.tensor([not prompt for prompt in prompts], device=condition.hidden.device)
-        condition.hidden[empty] = 0
+        nothing = torch.tensor([not prompt for prompt in prompts], device=condition.hidden.device)
+        condition.hidden[nothing] = 0
         if pooled is not None:
-            pooled[empty] = 0
+            pooled[nothing] = 0
     return condition
 
 

@@ -38,10 +38,10 @@ class Engine:
         """For people: kind and the UNet's precision."""
         return f"{self.kind} {self.precision['unet']}"
 
-    def encode(self, prompts: Sequence[str]) -> Condition:
+    def encode(self, prompts: Sequence[str], chunks: int = 1) -> Condition:
         """As Bundle.encode_prompts."""
         with self._lock:
-            return self.bundle.encode_prompts(prompts)
+            return self.bundle.encode_prompts(prompts, chunks)
 
     @torch.no_grad()
     def predict(self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from PIL import Image
 from components.contracts import Done, Preview
 from components.errors import RequestError
 from components.families.bundle import Bundle
+from components.families.text import MAX_CHUNKS
 from components.generation.engine import Engine, build_engine
 from components.generation.latent import initial_noise, load_variant, sample, to_images
 from components.generation.metadata import kyara_version, to_png
@@ -70,8 +71,10 @@ class ImageGenerator:
         seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
         steps = request.steps or self.promoted.card.steps
         prompt = self._prompt(request)
-        condition = self.engine.encode([prompt])
-        negative = self.engine.encode([request.negative_prompt]) if (request.guidance_scale or 0) > 1 else None
+        chunks = self._chunks(prompt, request.negative_prompt)
+        condition = self.engine.encode([prompt], chunks)
+        guided = (request.guidance_scale or 0) > 1
+        negative = self.engine.encode([request.negative_prompt], chunks) if guided else None
         noise = initial_noise(self.bundle, [seed], height, width)
         latents = noise
         for done, latents in sample(
@@ -93,6 +96,15 @@ class ImageGenerator:
         word = self.promoted.card.trigger
         wanted = request.trigger and word.casefold() not in request.prompt.casefold()
         return f"{word}, {request.prompt}" if wanted else request.prompt
+
+    def _chunks(self, *prompts: str) -> int:
+        """Chunks of the text encoder's length that hold all of the longest prompt."""
+        chunks = self.bundle.chunks_for(*prompts)
+        if chunks > MAX_CHUNKS:
+            count = max(map(self.bundle.count_tokens, prompts))
+            most = MAX_CHUNKS * (self.bundle.tokenizers[0].model_max_length - 2)
+            raise RequestError(f"the prompt has {count} tokens: expected at most {most}.", hint="Shorten it.")
+        return chunks
 
     def _size(self, request: GenerateRequest) -> tuple[int, int]:
         """Width and height in pixels. The UNet halves latents at every level but the last: sides are multiples."""

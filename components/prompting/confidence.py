@@ -19,6 +19,7 @@ from components.contracts import CALIBRATION
 from components.errors import ModelError
 from components.prompting.schema import Draft
 from components.recipe import Frozen
+from components.settings import PromptClient
 from components.vocabulary import ATTRIBUTES
 
 PRIOR = 4.0
@@ -50,6 +51,7 @@ class Calibration(Frozen):
     bias: float
     pictures: int
     judge: str = Field("", description="Folder of the judge that looked at the pictures; empty: not told.")
+    client: PromptClient = Field("lexicon", description="Who read the requests.")
 
     @classmethod
     def fit(cls, outcomes: Sequence[Outcome]) -> Self:

@@ -2,13 +2,14 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from components.prompting.cache import Answered, PromptCache, cache_key
 from components.prompting.clients import AnswerError, ClientError, WrongAnswer
 from components.prompting.resilience import Resilience
-from components.prompting.schema import Client, Draft, PromptRequest, Provenance, RobustPrompt
+from components.prompting.schema import Client, Draft, Layer, PromptRequest, Provenance, RobustPrompt
 from components.prompting.validation import mended, mistakes
+from components.vocabulary import words
 
 logger = logging.getLogger("kyara")
 
@@ -20,7 +21,8 @@ class RobustPromptGenerator:
     """Cache, then client, then the client once more with its mistakes told, then the fallback client.
 
     The last client in the row is replaced by nobody: its contradictions are taken out, its errors are raised.
-    `calibration` gives the confidence; without one it is the product of the readings' probabilities.
+    `calibration` gives the confidence; without one it is the product of the readings' probabilities. `weights` are
+    those of the layers.
     """
 
     def __init__(
@@ -31,12 +33,14 @@ class RobustPromptGenerator:
         *,
         resilience: Resilience | None = None,
         calibration: Callable[[Draft], float] | None = None,
+        weights: Mapping[Layer, float] | None = None,
     ) -> None:
         self.client = client
         self.fallback = fallback
         self.cache = cache
         self.resilience = resilience or Resilience()
         self.calibration = calibration
+        self.weights = dict(weights or {})
 
     def generate(self, request: PromptRequest) -> RobustPrompt:
         """The prompt of a request."""
@@ -83,6 +87,8 @@ class RobustPromptGenerator:
             draft=draft,
             trigger=request.trigger,
             style=request.style,
+            synonyms=_synonyms(draft),
+            weights=self.weights,
             confidence=self._confidence(draft) * (FALLBACK_TRUST if provenance.fallback else 1.0),
             provenance=provenance,
         )
@@ -91,3 +97,9 @@ class RobustPromptGenerator:
         if self.calibration is not None:
             return self.calibration(draft)
         return math.prod(reading.probability for reading in draft.attributes)
+
+
+def _synonyms(draft: Draft) -> tuple[str, ...]:
+    """Of each asked attribute the second word, where there is one."""
+    told = (words(reading.attribute, reading.value) for reading in draft.attributes)
+    return tuple(some[1] for some in told if len(some) > 1)

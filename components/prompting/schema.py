@@ -23,6 +23,12 @@ def plain(text: str) -> str:
     return " ".join(_BREAKS.sub(" ", visible).split())
 
 
+Layer = Literal["trigger", "style", "subject", "attributes", "extra", "quality", "synonyms"]
+"""What a prompt is made of, most important first; what must not be shown is a prompt of its own."""
+LayerWeight = Annotated[float, Field(ge=0, le=2)]
+DEFAULT_WEIGHTS: Mapping[Layer, float] = {"synonyms": 0.0}
+"""Layers that do not weigh 1 unless told; 0 leaves a layer out."""
+
 Tag = Annotated[str, Field(max_length=60), AfterValidator(plain)]
 
 
@@ -110,7 +116,10 @@ class RobustPrompt(Frozen):
     draft: Draft
     trigger: str = ""
     style: str = ""
-    weights: Mapping[str, float] = Field(default_factory=dict, description="Layer -> weight, 1 is plain.")
+    synonyms: tuple[Tag, ...] = Field((), description="Redundant: of each asked attribute another word.")
+    weights: Mapping[Layer, LayerWeight] = Field(
+        default_factory=dict, description="Layer -> weight where it is not the default; 0 leaves the layer out."
+    )
     confidence: float = Field(ge=0, le=1, description="Probability that every asked attribute is shown.")
     provenance: Provenance
 

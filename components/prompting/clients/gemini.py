@@ -15,6 +15,7 @@ from components.prompting.clients.instruction import draft_schema, system_text, 
 from components.prompting.clients.secret import required
 from components.prompting.schema import Draft, PromptRequest
 
+GEMINI_MODEL = "gemini-2.5-flash"
 _STOP, _MAX_TOKENS = 1, 2  # Candidate.FinishReason; 0 is unspecified, all others are filters
 _SDK = threading.Lock()
 

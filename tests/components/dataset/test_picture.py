@@ -2,7 +2,6 @@
 
 import os
 import struct
-import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -137,10 +136,8 @@ def test_size_is_judged_by_the_header(tmp_path: Path) -> None:
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
     )
     (tmp_path / "bomb.png").write_bytes(bomb)
-    started = time.perf_counter()
     found = dropped(tmp_path / "bomb.png")
     assert (found.reason, "60000x60000" in found.detail) == ("too_large", True)
-    assert time.perf_counter() - started < 1
 
 
 def test_pillows_own_limit_gives_way_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,20 +1,27 @@
 """Robustness: figures by hand, and conditions over a painter that shows exactly what it can read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from components.evaluation.robustness import Artist, Seen, conditions, figures, kept, too_weak, wish
+from components.evaluation.robustness import Artist, Seen, conditions, figures, kept, too_weak
+from components.evaluation.twins import japanese
 from components.prompting.attack import KINDS
 from components.prompting.schema import Draft, Provenance, Reading, RobustPrompt
 from components.promptset import PromptItem
 from components.vocabulary import ATTRIBUTES, words
 
 ASKED = ("hair_color", "hair_style", "background")
+
+
+def tags(asked: Mapping[str, str]) -> str:
+    return ", ".join(words(name, value)[0] for name, value in asked.items())
+
+
 PROMPTS = [
-    PromptItem(wish(asked, "en"), asked, seed)
+    PromptItem(tags(asked), asked, seed)
     for seed, asked in enumerate(
         dict(zip(ASKED, (color, style, ground), strict=True))
         for color in ATTRIBUTES["hair_color"]
@@ -24,12 +31,12 @@ PROMPTS = [
 
 
 def read(text: str) -> dict[str, str]:
-    """Attributes whose first English or Japanese words stand in a text, letter by letter."""
+    """Attributes whose English word, or whose part of the Japanese sentence, stands in a text letter by letter."""
     return {
         name: value
         for name in ASKED
         for value in ATTRIBUTES[name]
-        if any(words(name, value, language)[0] in text for language in ("en", "ja"))
+        if any(word in text for word in (words(name, value)[0], japanese({name: value}).removesuffix("人物")))
     }
 
 
@@ -66,7 +73,7 @@ def remembered(text: str) -> RobustPrompt:
 @pytest.fixture(scope="module")
 def measured() -> tuple[Painter, dict[str, Seen]]:
     painter = Painter()
-    asked = conditions(PROMPTS, remembered, lambda prompt: wish(prompt.draft.asked, "en"))
+    asked = conditions(PROMPTS, remembered, lambda prompt: tags(prompt.draft.asked))
     artist = Artist(painter.draw, painter.look, "lorelei")
     return painter, {name: artist.see(PROMPTS, condition.texts) for name, condition in asked.items()}
 

@@ -2,7 +2,6 @@
 
 import random
 import string
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -267,9 +266,7 @@ def _hostile() -> Sequence[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "text"), _hostile(), ids=[name for name, _ in _hostile()])
 def test_hostile_text(name: str, text: str) -> None:
-    started = time.process_time()
     draft = read(text[:2000])
-    assert time.process_time() - started < 0.5, "milliseconds on an idle core; a shared one is slow"
     assert Draft.model_validate(draft.model_dump()) == draft
     assert all(tag for tag in (*draft.extra, *draft.unread, *draft.negative))
 

@@ -1,0 +1,94 @@
+"""Which generator recipe and settings give."""
+
+from pathlib import Path
+
+import pytest
+
+from components.errors import EnvironmentProblem
+from components.prompting.clients import ClientError
+from components.prompting.clients.gemini import GEMINI_MODEL
+from components.prompting.confidence import Calibration
+from components.prompting.schema import PromptRequest
+from components.prompting.setup import make_generator
+from components.settings import settings
+from tests.components.prompting.llm_server import LlmServer, Reply
+
+LEARNT = Calibration(rates={}, chance={}, weights=(1.0, 0.0, 0.0), bias=0.0, pictures=1)
+
+
+class Here:
+    """Settings for one test."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, home: Path) -> None:
+        self._patch = patch
+        for name in ("GEMINI_API_KEY", "GOOGLE_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+            patch.delenv(name, raising=False)
+        self(home=str(home))
+
+    def __call__(self, **values: str) -> None:
+        for name, value in values.items():
+            self._patch.setenv(f"KYARA_{name.upper()}", value)
+        settings.cache_clear()
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Here:
+    made = Here(monkeypatch, tmp_path)
+    yield made
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+def test_a_key_alone_calls_nobody(here: Here) -> None:
+    here(gemini_key="k" * 39, openai_key="k" * 40, anthropic_key="k" * 40)
+    assert make_generator().client.name == "lexicon"
+    assert make_generator(LEARNT).client.name == "lexicon"
+
+
+def test_the_recipe_goes_before_the_settings_and_they_before_the_model(here: Here) -> None:
+    learnt = LEARNT.model_copy(update={"client": "gemini"})
+    here(gemini_key="k" * 39)
+    assert make_generator(learnt).client.name == "gemini"
+    here(prompts_client="lexicon")
+    assert make_generator(learnt).client.name == "lexicon"
+    assert make_generator(learnt, "gemini").client.name == "gemini"
+
+
+def test_gemini_has_a_model_the_others_need_its_name(here: Here) -> None:
+    here(gemini_key="k" * 39, openai_key="k" * 40, anthropic_key="k" * 40)
+    assert make_generator(client="gemini").client.model == GEMINI_MODEL
+    for name in ("openai", "anthropic"):
+        with pytest.raises(EnvironmentProblem, match=f"{name!r} needs a model") as failed:
+            make_generator(client=name)
+        assert "KYARA_PROMPTS_MODEL" in failed.value.hint
+    here(prompts_model="other")
+    assert {make_generator(client=name).client.model for name in ("gemini", "openai", "anthropic")} == {"other"}
+
+
+def test_a_missing_key_is_said(here: Here) -> None:
+    with pytest.raises(ClientError, match="key"):
+        make_generator(client="gemini")
+
+
+def test_a_local_server_needs_no_key_and_its_answers_are_kept(here: Here) -> None:
+    with LlmServer() as server:
+        server.replies = [Reply('{"subject": "1girl", "extra": ["a cat"]}')]
+        here(prompts_client="openai", prompts_model="local", prompts_url=server.url)
+        request = PromptRequest(text="a girl with a cat")
+        first, again = (make_generator().generate(request) for _ in range(2))
+    assert (first.draft.subject, first.draft.extra) == ("1girl", ("a cat",))
+    assert (first.provenance.client, first.provenance.cached, again.provenance.cached) == ("openai", False, True)
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(("given", "named"), [('{"hats": 1}', "hats"), ('{"attributes": 9}', "attributes")])
+def test_a_wrong_weight_is_named(here: Here, given: str, named: str) -> None:
+    here(prompts_weights=given)
+    with pytest.raises(EnvironmentProblem, match=named):
+        make_generator()
+
+
+def test_weights_of_the_settings_reach_the_prompt(here: Here) -> None:
+    here(prompts_weights='{"attributes": 1.2}')
+    prompt = make_generator().generate(PromptRequest(text="pink hair"))
+    assert prompt.weights["attributes"] == 1.2
