@@ -57,8 +57,8 @@ def digest(folder: Path) -> str:
 
 
 def with_style(prompt: str, word: str) -> str:
-    """How the base is asked: it knows its styles by their words."""
-    return f"{word} style, {prompt}"
+    """How the base is asked, which knows its styles by their words: `micah style, smile`."""
+    return f"{word} style, {prompt}" if prompt else f"{word} style"
 
 
 def with_trigger(prompt: str, trigger: str) -> str:

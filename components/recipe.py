@@ -165,6 +165,9 @@ class DistillConfig(StepConfig):
     first_share: Share = Field(
         0.5, description="Share of path points that begin a path, as the served steps' inputs do."
     )
+    own_from: Share = Field(
+        1.0, description="Share of the steps after which paths begin at the student's own pictures; 1: never."
+    )
     checkpoint_every: Count = Field(200, description="Steps between sealed checkpoints.")
     keep_checkpoints: int = Field(2, ge=2)
     samples: int = Field(8, ge=0, description="Pictures of the sample grid.")

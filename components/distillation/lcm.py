@@ -114,6 +114,11 @@ class LCMDistiller:
         output = self.student.predict(points.xt, points.t, points.condition, points.scale)
         return pseudo_huber(self._f(output, points.xt, points.t), points.end, self.config.huber_c)
 
+    @torch.no_grad()
+    def clean(self, xt: Tensor, t: Tensor, condition: Condition, scale: Tensor) -> Tensor:
+        """f(x_t, t) of the target network, as a served student draws."""
+        return self._f(self.student.aim(xt, t, condition, scale), xt, t)
+
     def guidance(self, count: int, generator: Generator) -> Tensor:
         """Guidance scales [count], uniform in the recipe's range."""
         low, high = self.config.guidance

@@ -2,11 +2,13 @@
 
 A student at inference sees pure noise first, then its own pictures with fresh noise. So does the teacher here: each
 picture is walked once from pure noise, and once from each further timestep that the served student is asked at. Every
-point of a path has the same clean end, which is the target of `LCMDistiller.on_paths`.
+point of a path has the same clean end, which is the target of `LCMDistiller.on_paths`. The pictures that are noised
+again are the teacher's own at first; once the student draws, they are the student's, so that it learns from the errors
+that it will meet (backward distillation, arXiv 2405.05224).
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,9 @@ from components.families.schedule import NoiseSchedule
 from components.generation.sampler import lcm_grid
 from components.recipe import DistillConfig
 from components.training.loop import seed_of
+
+Draw = Callable[[Tensor, Tensor, Condition, Tensor], Tensor]
+"""Clean latents for latents [B, C, h, w] at t [B], a condition and guidance scales [B]."""
 
 
 @dataclass(frozen=True)
@@ -77,44 +82,70 @@ class Guide:
 
 
 def walk_paths(
-    guide: Guide, prompts: Condition, shape: Sequence[int], config: DistillConfig, folder: Path, log: RunLog
+    guide: Guide,
+    prompts: Condition,
+    shape: Sequence[int],
+    config: DistillConfig,
+    folder: Path,
+    log: RunLog,
+    own: Draw | None = None,
 ) -> Paths:
     """Walk from pure noise and from noised pictures, for each prompt; parts that `folder` holds are not walked again.
 
     Args:
         prompts: encoded [N], on the device; shape: of latents (C, h, w).
+        own: whose pictures are noised again; default: the teacher's. With the student's, a start's picture is what the
+            student makes of the start before, as at inference, and paths from pure noise are taken over.
     """
     starts = lcm_grid(guide.schedule, config.served_steps, config.ddim_steps).timesteps.tolist()
     parts = []
     for begin in range(0, len(prompts), config.batch_size):
-        file = folder / f"{begin:06d}.safetensors"
+        first = folder / f"{begin:06d}.safetensors"
+        file = first if own is None else folder / f"own-{begin:06d}.safetensors"
         condition = prompts[begin : begin + config.batch_size]
         if not file.is_file():
-            generator = Generator().manual_seed(seed_of(config.seed, "paths", begin))
+            generator = Generator().manual_seed(seed_of(config.seed, "paths" if own is None else "own paths", begin))
             scale = torch.empty(len(condition)).uniform_(*config.guidance, generator=generator)
+            walked = {"scale": scale} if own is None else load_file(first)
             with replacing(file) as temporary:
-                save_file({"scale": scale, **_walk_part(guide, condition, scale, shape, starts, generator)}, temporary)
+                save_file(_walk_part(guide, condition, walked, shape, starts, generator, own), temporary)
         parts.append(load_file(file))
         log.progress(begin + len(condition), len(prompts), unit="path")
     return _join(parts, starts, prompts.to("cpu"))
 
 
 def _walk_part(
-    guide: Guide, condition: Condition, scale: Tensor, shape: Sequence[int], starts: Sequence[int], generator: Generator
+    guide: Guide,
+    condition: Condition,
+    walked: Mapping[str, Tensor],
+    shape: Sequence[int],
+    starts: Sequence[int],
+    generator: Generator,
+    own: Draw | None,
 ) -> dict[str, Tensor]:
-    """For each start the points `xt.<start>` [K, B, C, h, w] at `t.<start>` [K], and `end.<start>` [B, C, h, w]."""
+    """`scale` [B]; for each start the points `xt.<start>` [K, B, C, h, w] at `t.<start>` [K], and `end.<start>`.
+
+    `walked` holds the scale, and the paths from pure noise where they are known.
+    """
     device = condition.hidden.device
-    made: dict[str, Tensor] = {}
+    scale = walked["scale"].to(device)
+    made = {"scale": walked["scale"]}
     clean: Tensor | None = None
     for start in starts:
         noise = torch.randn((len(condition), *shape), generator=generator).to(device)
         at = torch.full((len(condition),), start, device=device)
-        xt = noise if clean is None else guide.schedule.add_noise(clean, noise, at)
-        *points, (_, end) = guide.walk(xt, start, condition, scale.to(device))
-        made[f"xt.{start}"] = torch.stack([x for _, x in points]).cpu()
-        made[f"t.{start}"] = torch.tensor([t for t, _ in points])
-        made[f"end.{start}"] = end.cpu()
-        clean = end if clean is None else clean
+        names = (f"xt.{start}", f"t.{start}", f"end.{start}")
+        if clean is None and names[0] in walked:
+            made |= {name: walked[name] for name in names}
+        else:
+            xt = noise if clean is None else guide.schedule.add_noise(clean, noise, at)
+            *points, (_, end) = guide.walk(xt, start, condition, scale)
+            values = (torch.stack([x for _, x in points]), torch.tensor([t for t, _ in points]), end)
+            made |= {name: value.cpu() for name, value in zip(names, values, strict=True)}
+        if own is not None:
+            clean = own(made[names[0]][0].to(device), at, condition, scale)
+        elif clean is None:
+            clean = made[names[2]].to(device)
     return made
 
 

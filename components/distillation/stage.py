@@ -2,7 +2,8 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -44,13 +45,13 @@ def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: R
     student = make_student(bundle, config, log)
     distiller = LCMDistiller(student, bundle.schedule, data.condition("").to(bundle.device), config)
     walked = out / f".paths-{fingerprint[:16]}"
-    paths = _paths(distiller, bundle, prompts, walked, log) if config.path_share else None
+    walk = partial(_paths, distiller, bundle, prompts, walked, log) if config.path_share else None
     loop = Loop(
         _plan(config), student.module, student.parameters(), out, log,
         fingerprint=fingerprint, state=student.state(), record="distill_log.json",
     )  # fmt: skip
     with plain_attention(student.module, bundle.device):
-        loop.run(Losses(distiller, data, paths, bundle.device), after=student.after_step)
+        loop.run(Losses(distiller, data, walk, bundle.device), after=student.after_step)
     loop.write_record()
     draw_curves(loop.rows, loop.evaluations, out / "curves.png")
     _save(student, config, parents, out / LCM)
@@ -62,14 +63,24 @@ def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: R
 
 
 class Losses:
-    """The loss of micro-batch `index`: on points of teacher paths, or on cached latents, by the recipe's share."""
+    """The loss of micro-batch `index`: on points of teacher paths, or on cached latents, by the recipe's share.
 
-    def __init__(self, distiller: LCMDistiller, data: CachedDataset, paths: Paths | None, device: torch.device) -> None:
-        self.distiller, self.data, self.paths, self.device = distiller, data, paths, device
+    `walk` gives the paths, from the teacher's pictures or (True) from the student's. What the student draws depends on
+    the step alone, so a resumed run walks the same paths, or finds them.
+    """
+
+    def __init__(
+        self, distiller: LCMDistiller, data: CachedDataset, walk: Callable[[bool], Paths] | None, device: torch.device
+    ) -> None:
+        self.distiller, self.data, self.walk, self.device = distiller, data, walk, device
         self.config = distiller.config
         self.order = BatchOrder(data, self.config.batch_size, self.config.seed)
+        self.paths = walk(False) if walk else None
+        self.own = False
 
     def __call__(self, index: int, generator: Generator) -> Tensor:
+        if self.walk and not self.own and index >= self.config.own_from * self.config.steps:
+            self.paths, self.own = self.walk(True), True
         if self.paths is not None and float(torch.rand((), generator=generator)) < self.config.path_share:
             points = self.paths.draw(self.config.batch_size, self.config.first_share, generator)
             return self.distiller.on_paths(points.to(self.device))
@@ -97,12 +108,15 @@ def _prompts(config: DistillConfig, inputs: Mapping[str, Path], data: CachedData
     return [variants[0] for variants in data.captions]
 
 
-def _paths(distiller: LCMDistiller, bundle: Bundle, prompts: Sequence[str], folder: Path, log: RunLog) -> Paths:
+def _paths(
+    distiller: LCMDistiller, bundle: Bundle, prompts: Sequence[str], folder: Path, log: RunLog, own: bool
+) -> Paths:
     config = distiller.config
     guide = Guide(distiller.student, bundle.schedule, distiller.empty, config.path_steps)
     asked = [prompts[number % len(prompts)] for number in range(config.paths)]
     side = config.model.resolution // bundle.scale
-    return walk_paths(guide, bundle.encode_prompts(asked), (bundle.latent_channels, side, side), config, folder, log)
+    shape, draw = (bundle.latent_channels, side, side), distiller.clean if own else None
+    return walk_paths(guide, bundle.encode_prompts(asked), shape, config, folder, log, draw)
 
 
 def _samples(bundle: Bundle, config: DistillConfig, prompts: Sequence[str]) -> list[Image.Image]:

@@ -34,6 +34,7 @@ from components.embedded.captions import told_caption
 from components.embedded.fitting import Budget, Fit, muon_and_adam, placed
 from components.embedded.focus import focus_maps
 from components.embedded.renders import Portrait
+from components.families.schedule import NoiseSchedule
 from components.training.speed import autocast, plain_attention
 from components.vocabulary import ATTRIBUTES
 
@@ -159,12 +160,6 @@ def sample_told(portraits: Sequence[Portrait], rng: random.Random) -> list[tuple
     return [one(portrait) for portrait in portraits]
 
 
-def signal_to_noise(alphas_cumprod: Tensor, timesteps: Tensor) -> Tensor:
-    """alpha^2 / sigma^2 at each timestep; 0 at the last."""
-    share = alphas_cumprod.to(timesteps.device)[timesteps]
-    return share / (1.0 - share)
-
-
 def loss_weight(snr: Tensor, gamma: float = MIN_SNR) -> Tensor:
     """Weight of the squared error of v: 1 up to SNR = gamma, then falling like 1 / SNR."""
     return (snr.clamp(max=gamma) + 1.0) / (snr + 1.0)
@@ -188,7 +183,7 @@ def _even(count: int, generator: torch.Generator) -> Tensor:
 
 def diffusion_loss(
     unet: UNet2DConditionModel,
-    scheduler: DDIMScheduler,
+    schedule: NoiseSchedule,
     latents: Tensor,
     context: Tensor,
     generator: torch.Generator,
@@ -198,13 +193,13 @@ def diffusion_loss(
 
     `focus` weighs the pixels, [N, 1, h, w].
     """
-    timesteps = spread_timesteps(len(latents), scheduler.config.num_train_timesteps, generator).to(latents.device)
+    timesteps = spread_timesteps(len(latents), len(schedule), generator).to(latents.device)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
-    noisy = scheduler.add_noise(latents, noise, timesteps).contiguous(memory_format=torch.channels_last)
+    noisy = schedule.add_noise(latents, noise, timesteps).contiguous(memory_format=torch.channels_last)
     predicted = unet(noisy, timesteps, encoder_hidden_states=context).sample
-    error = (predicted.float() - scheduler.get_velocity(latents, noise, timesteps)).square()
+    error = (predicted.float() - schedule.target(latents, noise, timesteps)).square()
     error = (error * focus).mean((1, 2, 3))
-    loss: Tensor = (error * loss_weight(signal_to_noise(scheduler.alphas_cumprod, timesteps))).mean()
+    loss: Tensor = (error * loss_weight(schedule.snr(timesteps))).mean()
     return loss
 
 
@@ -248,7 +243,7 @@ class Networks(nn.Module):
 def joint_loss(
     networks: Networks,
     tokenizer: CLIPTokenizer,
-    scheduler: DDIMScheduler,
+    schedule: NoiseSchedule,
     latents: Tensor,
     told: Sequence[tuple[str, Mapping[str, str]]],
     generator: torch.Generator,
@@ -257,7 +252,7 @@ def joint_loss(
     """The picture's loss and the reader's; latents [N, C, h, w], and of each its caption and what that tells."""
     texts, attributes = [text for text, _ in told], [row for _, row in told]
     context = networks.text_encoder(tokens(tokenizer, texts).to(latents.device)).last_hidden_state
-    drawing = diffusion_loss(networks.unet, scheduler, latents, context, generator, focus)
+    drawing = diffusion_loss(networks.unet, schedule, latents, context, generator, focus)
     return drawing + READING_WEIGHT * networks.reader.loss(context, attributes)
 
 
@@ -290,7 +285,7 @@ def train_base(
     out = out or folder / "model"
     tokenizer, networks = _start(portraits, start, make)
     placed(networks, device).train()
-    scheduler = make_scheduler()
+    schedule = NoiseSchedule.from_config(make_scheduler().config)
     focus = focus_maps(latents, portraits)
     networks.text_encoder.set_attn_implementation("eager")
     fit = Fit(networks, muon_and_adam(networks, learning_rate, learning_rate), budget, folder)
@@ -300,7 +295,7 @@ def train_base(
         told = sample_told([portraits[i] for i in chosen.tolist()], random.Random(int(generator.initial_seed())))
         with autocast(torch.device(device)):
             shown, look = latents[chosen].to(device), focus[chosen].to(device)
-            return joint_loss(networks, tokenizer, scheduler, shown, told, generator, look)
+            return joint_loss(networks, tokenizer, schedule, shown, told, generator, look)
 
     exported = fit.seconds
     with plain_attention(networks.unet, torch.device(device)):

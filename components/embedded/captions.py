@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Mapping
 
 from components.embedded.renders import Portrait
+from components.promptset import with_style
 from components.vocabulary import ATTRIBUTES, words
 
 _KEEP: Mapping[str, float] = {
@@ -48,12 +49,6 @@ _SUBJECT_TAG_SHARE = 0.3
 _STYLE_FIRST_SHARE = 0.6
 
 
-def with_style(prompt: str, style_word: str) -> str:
-    """`prompt` with the style's tag in front: `with_style("smile", "micah")` is `"micah style, smile"`."""
-    tag = _style_tag(style_word)
-    return f"{tag}, {prompt}" if prompt else tag
-
-
 def prompt(attributes: Mapping[str, str], style_word: str | None = None) -> str:
     """The canonical prompt: the first word of each value as a tag, in the order of the vocabulary."""
     tags = ", ".join(words(name, attributes[name])[0] for name in ATTRIBUTES if name in attributes)
@@ -72,17 +67,13 @@ def told_caption(portrait: Portrait, rng: random.Random, *, style_word: str | No
     if style_word is None:
         return text, told
     first = rng.random() < _STYLE_FIRST_SHARE
-    return with_style(text, style_word) if first else f"{text}, {_style_tag(style_word)}", told
+    return with_style(text, style_word) if first else f"{text}, {with_style('', style_word)}", told
 
 
 def phrase(attributes: Mapping[str, str], rng: random.Random) -> str:
     """All of `attributes` in words, as shuffled tags or as a sentence."""
     write = _sentence if len(attributes) > 1 and rng.random() < _SENTENCE_SHARE else _tags
     return write(attributes, rng)
-
-
-def _style_tag(style_word: str) -> str:
-    return style_word if style_word.endswith("style") else f"{style_word} style"
 
 
 def _tell(attributes: Mapping[str, str], rng: random.Random) -> dict[str, str]:

@@ -9,11 +9,12 @@ import json
 import os
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from components.embedded.captions import phrase
 from components.embedded.renders import clashes, is_held_out_combination
+from components.promptset import PromptItem
 from components.vocabulary import ATTRIBUTES
 
 SIZES: Mapping[str, int] = {"select": 256, "calibrate": 256, "report": 512}
@@ -21,15 +22,6 @@ SIZES: Mapping[str, int] = {"select": 256, "calibrate": 256, "report": 512}
 _ALWAYS = ("hair_color", "hair_style", "background")
 _LEAST, _MOST = 4, 8
 _FIRST_SEED = 1_000_000
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What is asked: the text (no style in it), the attributes that the judge looks for, the seed of the noise."""
-
-    prompt: str
-    attributes: Mapping[str, str]
-    seed: int
 
 
 def _ask(rng: random.Random) -> dict[str, str]:
@@ -42,11 +34,11 @@ def _ask(rng: random.Random) -> dict[str, str]:
             return drawn
 
 
-def prompt_sets(seed: int = 0) -> dict[str, list[Prompt]]:
+def prompt_sets(seed: int = 0) -> dict[str, list[PromptItem]]:
     """All three sets; no two prompts have the same text, the same attributes or the same seed."""
     rng = random.Random(f"prompts/{seed}")
     taken: set[object] = set()
-    sets: dict[str, list[Prompt]] = {name: [] for name in SIZES}
+    sets: dict[str, list[PromptItem]] = {name: [] for name in SIZES}
     noise = _FIRST_SEED
     for name, size in SIZES.items():
         while len(sets[name]) < size:
@@ -55,7 +47,7 @@ def prompt_sets(seed: int = 0) -> dict[str, list[Prompt]]:
             marks = {text, frozenset(asked.items())}
             if taken.isdisjoint(marks):
                 taken |= marks
-                sets[name].append(Prompt(text, asked, noise))
+                sets[name].append(PromptItem(text, asked, noise))
                 noise += 1
     return sets
 
@@ -68,11 +60,6 @@ def write(folder: Path, seed: int = 0) -> None:
         content = {"set": name, "prompts": [asdict(prompt) for prompt in prompts]}
         temporary.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
         temporary.replace(folder / f"{name}.json")
-
-
-def load(path: Path) -> list[Prompt]:
-    """The prompts of one set's file."""
-    return [Prompt(**row) for row in json.loads(path.read_text("utf-8"))["prompts"]]
 
 
 def main() -> None:

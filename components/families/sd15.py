@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from components.families.bundle import Bundle, Condition, Family
-from components.families.text import encoded, tokenize
+from components.families.text import encoded
 
 
 def encode(bundle: Bundle, prompts: Sequence[str], chunks: int) -> Condition:
@@ -16,9 +16,7 @@ def encode(bundle: Bundle, prompts: Sequence[str], chunks: int) -> Condition:
         hidden: Tensor = encoder(ids.to(bundle.device))[0].float()
         return hidden
 
-    return Condition(
-        encoded(tokenize(tokenizer, prompts, chunks), read, lambda: read(tokenize(tokenizer, [""]).ids[0]))
-    )
+    return Condition(encoded(tokenizer, prompts, chunks, read))
 
 
 def added(bundle: Bundle, condition: Condition, latents: Tensor) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from components.families.bundle import Bundle, Condition, Family
-from components.families.text import encoded, tokenize
+from components.families.text import encoded
 
 
 def encode(bundle: Bundle, prompts: Sequence[str], chunks: int) -> Condition:
@@ -24,8 +24,7 @@ def encode(bundle: Bundle, prompts: Sequence[str], chunks: int) -> Condition:
             states: Tensor = outputs[-1].hidden_states[-2].float()
             return states
 
-        empty = tokenize(tokenizer, [""]).ids[0]
-        hidden.append(encoded(tokenize(tokenizer, prompts, chunks), read, lambda ids=empty, read=read: read(ids)))
+        hidden.append(encoded(tokenizer, prompts, chunks, read))
         pooled = outputs[0][0].float()[::chunks].clone()
     condition = Condition(torch.cat(hidden, dim=-1), pooled)
     if bundle.zero_empty:

@@ -63,17 +63,18 @@ def tokenize(tokenizer: Any, prompts: Sequence[str], chunks: int = 1) -> Tokens:
     return Tokens(torch.tensor(ids), torch.tensor(weights))
 
 
-def encoded(tokens: Tokens, encode: Callable[[Tensor], Tensor], empty: Callable[[], Tensor]) -> Tensor:
+def encoded(tokenizer: Any, prompts: Sequence[str], chunks: int, encode: Callable[[Tensor], Tensor]) -> Tensor:
     """Hidden states [B, chunks * length, D], weighed.
 
     Args:
-        encode: token ids [N, length] to hidden states [N, length, D].
-        empty: hidden states [1, length, D] of the empty prompt.
+        encode: token ids [N, length] to hidden states [N, length, D]; called for the prompts first, and once more for
+            the empty one where words are weighed.
     """
+    tokens = tokenize(tokenizer, prompts, chunks)
     count, chunks, length = tokens.ids.shape
     hidden = encode(tokens.ids.flatten(0, 1))
     if not tokens.plain:
-        nothing = empty().to(hidden)
+        nothing = encode(tokenize(tokenizer, [""]).ids[0])
         weights = tokens.weights.flatten(0, 1)[..., None].to(hidden)
         hidden = torch.where(weights == 1.0, hidden, nothing + weights * (hidden - nothing))
     return hidden.reshape(count, chunks * length, -1)

@@ -1,5 +1,6 @@
 """A bundle whose networks run in OpenVINO: converted once, kept by digest, compiled for each shape that is asked."""
 
+import copy
 import hashlib
 import json
 import logging
@@ -23,6 +24,8 @@ logger = logging.getLogger("kyara")
 BF16, F32 = "bfloat16", "float32"
 _HINTS = {BF16: "bf16", F32: "f32"}
 _SHAPES_KEPT = 4
+_CONVERSION = 2
+"""Of this file: raised when networks are converted otherwise than before."""
 
 
 class Network:
@@ -55,11 +58,14 @@ class Network:
 
 
 class UNet(nn.Module):
-    """Stands in for a diffusers UNet; called as Bundle.predict calls it."""
+    """Stands in for a diffusers UNet; called as Bundle.predict calls it.
+
+    Timesteps become waves out here: bfloat16 rounds t = 999 to 1000, which made half of a student's error.
+    """
 
     def __init__(self, unet: Any, network: Network) -> None:
         super().__init__()
-        self.config, self._network = unet.config, network
+        self.config, self._waves, self._network = unet.config, unet.time_proj, network
         self.kind = nn.Parameter(torch.zeros(0), requires_grad=False)  # tells callers the dtype
 
     def forward(
@@ -69,7 +75,9 @@ class UNet(nn.Module):
         """The output [B, C, h, w] in a tuple."""
         extra = [] if timestep_cond is None else [timestep_cond]
         return (
-            self._network(sample, t.float(), encoder_hidden_states, *extra, *(added_cond_kwargs or {}).values())[0],
+            self._network(sample, self._waves(t), encoder_hidden_states, *extra, *(added_cond_kwargs or {}).values())[
+                0
+            ],
         )
 
 
@@ -117,7 +125,7 @@ def build_openvino(
 
 def network_digest(bundle: Bundle) -> str:
     """sha256 over weights and configs of all networks, and the versions that convert them."""
-    state = hashlib.sha256(f"{ov.__version__} {torch.__version__}".encode())
+    state = hashlib.sha256(f"{_CONVERSION} {ov.__version__} {torch.__version__}".encode())
     for module in (bundle.unet, bundle.vae, *bundle.text_encoders):
         config = module.config.to_dict() if hasattr(module.config, "to_dict") else dict(module.config)
         state.update(json.dumps(config, sort_keys=True, default=str).encode())
@@ -166,7 +174,7 @@ def _convert(bundle: Bundle, reference: Reference) -> Iterator[Any]:
     dimensions = getattr(bundle.unet.config, "time_cond_proj_dim", None)
     example = [
         reference.noise,
-        torch.ones(1),
+        bundle.unet.time_proj(torch.ones(1)),
         condition.hidden,
         *([torch.zeros(1, dimensions)] if dimensions else []),
         *added.values(),
@@ -187,19 +195,26 @@ def _trace(module: nn.Module, example: list[Tensor]) -> Any:
 
 
 class _UNetCall(nn.Module):
-    """Plain tensors in a fixed order instead of diffusers' keywords."""
+    """Plain tensors in a fixed order instead of diffusers' keywords; the timestep as waves [B, C]."""
 
     def __init__(self, unet: nn.Module, guided: bool, added: tuple[str, ...]) -> None:
         super().__init__()
-        self.unet: Any = unet
+        taking_waves: Any = copy.copy(unet)
+        taking_waves.get_time_embed = lambda sample, timestep: timestep
+        self.unet = taking_waves
         self.guided, self.added = guided, added
 
-    def forward(self, sample: Tensor, t: Tensor, hidden: Tensor, *extra: Tensor) -> Tensor:
+    def forward(self, sample: Tensor, waves: Tensor, hidden: Tensor, *extra: Tensor) -> Tensor:
         rest = list(extra)
         guidance = rest.pop(0) if self.guided else None
         added = dict(zip(self.added, rest, strict=True)) or None
         output: Tensor = self.unet(
-            sample, t, encoder_hidden_states=hidden, timestep_cond=guidance, added_cond_kwargs=added, return_dict=False
+            sample,
+            waves,
+            encoder_hidden_states=hidden,
+            timestep_cond=guidance,
+            added_cond_kwargs=added,
+            return_dict=False,
         )[0]
         return output
 

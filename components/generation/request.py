@@ -18,12 +18,12 @@ class GenerateRequest(Frozen):
         "", max_length=2000, description="What to move away from; has an effect above guidance 1."
     )
     seed: int | None = Field(
-        None, ge=0, le=MAX_SEED, description="Equal seeds give equal pictures; null: random, and reported."
+        None, strict=True, ge=0, le=MAX_SEED, description="Equal seeds give equal pictures; null: random, and reported."
     )
-    steps: int | None = Field(None, ge=1, le=100, description="Denoising steps; null: the model's own.")
+    steps: int | None = Field(None, strict=True, ge=1, le=100, description="Denoising steps; null: the model's own.")
     guidance_scale: float | None = Field(None, ge=0, le=30, description="Guidance scale; null: as distilled.")
-    width: int | None = Field(None, ge=32, le=4096, description="Pixels; null: the model's own.")
-    height: int | None = Field(None, ge=32, le=4096, description="Pixels; null: the model's own.")
+    width: int | None = Field(None, strict=True, ge=32, le=4096, description="Pixels; null: the model's own.")
+    height: int | None = Field(None, strict=True, ge=32, le=4096, description="Pixels; null: the model's own.")
     trigger: bool = Field(True, description="Put the model's trigger word in front of a prompt that lacks it.")
     preview: bool = Field(False, description="Decode a picture after each step.")
 

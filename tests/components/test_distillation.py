@@ -227,6 +227,32 @@ def test_paths_end_where_the_sampler_ends(tmp_path):
     assert torch.equal(again.xt, paths.xt) and torch.equal(again.path, paths.path)
 
 
+def test_own_paths_begin_at_the_students_pictures_as_at_inference(tmp_path):
+    base = tiny_sd15(v_prediction=True)
+    exact = tiny_model(base).model_copy(update={"dtype": "float32"})
+    bundle, config = load_variant(exact), config_for(base, model=exact, path_share=1.0, path_steps=4)
+    student = make_student(bundle, config, SilentLog())
+    distiller = LCMDistiller(student, bundle.schedule, bundle.encode_prompts([""]), config)
+    guide = Guide(student, bundle.schedule, distiller.empty, config.path_steps)
+    prompts = bundle.encode_prompts(["a", "b", "c"])
+    teachers = walk_paths(guide, prompts, LATENTS, config, tmp_path, SilentLog())
+    own = walk_paths(guide, prompts, LATENTS, config, tmp_path, SilentLog(), distiller.clean)
+    begins = {start: torch.where(own.first & (own.t == start))[0] for start in (999, 759)}
+    assert torch.equal(own.xt[begins[999]], teachers.xt[begins[999]])
+    assert torch.equal(own.scale, teachers.scale)
+
+    paths = own.path[begins[999]]
+    at = torch.full((3,), 999)
+    drawn = distiller.clean(own.xt[begins[999]], at, own.condition[paths], own.scale[paths])
+    later = torch.full((3,), 759)
+    a = bundle.schedule.at(later, drawn)
+    noise = (own.xt[begins[759]] - a.sqrt() * drawn) / (1 - a).sqrt()
+    assert abs(float(noise.mean())) < 0.15
+    assert abs(float(noise.std()) - 1.0) < 0.15
+    theirs = teachers.end[teachers.path[begins[999]]]
+    assert not torch.allclose(theirs, drawn, atol=1e-2)
+
+
 def test_path_points_are_drawn_by_share(tmp_path):
     base = tiny_sd15()
     bundle, config = load_variant(tiny_model(base)), config_for(base, path_share=1.0, path_steps=8)
@@ -271,7 +297,7 @@ def test_an_interrupted_run_ends_equal(worlds, tmp_path):
                 raise KeyboardInterrupt
 
     base, inputs = worlds["sd15"]
-    config = config_for(base, path_share=0.5, paths=2, path_steps=2, samples=0)
+    config = config_for(base, path_share=0.5, paths=2, path_steps=2, own_from=0.5, samples=0)
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     distill(config, inputs, whole, SilentLog())
     with pytest.raises(KeyboardInterrupt):

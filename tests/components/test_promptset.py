@@ -58,4 +58,5 @@ def test_digest_follows_the_report_set(tmp_path: Path) -> None:
 
 def test_how_models_are_asked() -> None:
     assert promptset.with_style("red hair", "micah") == "micah style, red hair"
+    assert promptset.with_style("", "micah") == "micah style"
     assert promptset.with_trigger("red hair", "kyarachar") == "kyarachar, red hair"

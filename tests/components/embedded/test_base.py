@@ -12,6 +12,7 @@ from components.embedded import autoencoder as ae
 from components.embedded import base
 from components.embedded.fitting import Budget, Fit, Muon, one_cycle, orthogonal
 from components.embedded.renders import Portrait, sample_portraits
+from components.families.schedule import NoiseSchedule
 
 SIZE = 64
 
@@ -95,8 +96,8 @@ def test_timesteps_are_spread_over_the_parts_of_the_schedule() -> None:
 
 
 def test_the_schedule_ends_in_pure_noise() -> None:
-    scheduler = base.make_scheduler()
-    assert base.signal_to_noise(scheduler.alphas_cumprod, torch.tensor([999])).item() == pytest.approx(0.0, abs=1e-6)
+    schedule = NoiseSchedule.from_config(base.make_scheduler().config)
+    assert schedule.snr(torch.tensor([999])).item() == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("text", ["pink hair", "zyzzyva Ω 髪 🦊 \x00", "", "a" * 500])
@@ -128,10 +129,11 @@ def test_the_base_learns(portraits: list[Portrait], tmp_path: Path) -> None:
     networks = base.Networks(tiny_unet(), base.make_text_encoder(base.make_tokenizer(["pink hair"] * 40)))
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).expand(8, -1, -1, -1)
     ids = base.tokens(base.make_tokenizer(["pink hair"] * 40), ["pink hair"] * 8)
+    schedule = NoiseSchedule.from_config(base.make_scheduler().config)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         context = networks.text_encoder(ids).last_hidden_state
-        return base.diffusion_loss(networks.unet, base.make_scheduler(), latents, context, generator)
+        return base.diffusion_loss(networks.unet, schedule, latents, context, generator)
 
     fit = Fit(networks, [torch.optim.AdamW(networks.parameters(), lr=2e-3)], Budget(steps=30), tmp_path)
     before = loss(torch.Generator().manual_seed(9)).item()

@@ -1,6 +1,6 @@
 import random
 
-from components.embedded.captions import caption, phrase, prompt, with_style
+from components.embedded.captions import caption, phrase, prompt
 from components.embedded.renders import sample_portraits
 from components.vocabulary import STYLES, words
 
@@ -46,12 +46,6 @@ def test_the_canonical_prompt_keeps_the_order_of_the_vocabulary():
     asked = {"background": "blue", "glasses": "yes", "hair_color": "pink", "hair_style": "long"}
     assert prompt(asked) == "pink hair, long hair, glasses, blue background"
     assert prompt(asked, "adventurer") == "adventurer style, pink hair, long hair, glasses, blue background"
-
-
-def test_a_style_word_goes_in_front():
-    assert with_style("smile", "micah") == "micah style, smile"
-    assert with_style("smile", "lorelei style") == "lorelei style, smile"
-    assert with_style("", "micah") == "micah style"
 
 
 def test_a_phrase_says_every_attribute():

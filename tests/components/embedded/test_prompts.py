@@ -1,20 +1,24 @@
 import json
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from components.embedded.captions import prompt as canonical
-from components.embedded.prompts import SIZES, Prompt, load, prompt_sets, write
+from components.embedded.prompts import SIZES, prompt_sets, write
 from components.embedded.renders import clashes, is_held_out_combination, sample_portraits
+from components.promptset import PromptItem, load
 from components.vocabulary import ATTRIBUTES, STYLES
+
+Sets = dict[str, Sequence[PromptItem]]
 
 DATA = Path(__file__).parents[3] / "data" / "prompts"
 
 
 @pytest.fixture(scope="module")
-def sets() -> dict[str, list[Prompt]]:
-    return {name: load(DATA / f"{name}.json") for name in SIZES}
+def sets() -> Sets:
+    return {name: load(DATA, name) for name in SIZES}
 
 
 def test_the_shipped_files_are_what_the_code_writes(tmp_path: Path):
@@ -24,12 +28,12 @@ def test_the_shipped_files_are_what_the_code_writes(tmp_path: Path):
     assert len(list(tmp_path.iterdir())) == len(SIZES)
 
 
-def test_sizes_and_names(sets: dict[str, list[Prompt]]):
+def test_sizes_and_names(sets: Sets):
     assert {name: len(prompts) for name, prompts in sets.items()} == {"select": 256, "calibrate": 256, "report": 512}
     assert all(json.loads((DATA / f"{name}.json").read_text("utf-8"))["set"] == name for name in sets)
 
 
-def test_the_sets_are_disjoint_in_prompts_attributes_and_seeds(sets: dict[str, list[Prompt]]):
+def test_the_sets_are_disjoint_in_prompts_attributes_and_seeds(sets: Sets):
     for one, other in combinations(sets.values(), 2):
         assert {p.seed for p in one}.isdisjoint(p.seed for p in other)
         assert {p.prompt for p in one}.isdisjoint(p.prompt for p in other)
@@ -38,7 +42,9 @@ def test_the_sets_are_disjoint_in_prompts_attributes_and_seeds(sets: dict[str, l
     assert len({p.seed for p in everything}) == len({p.prompt for p in everything}) == len(everything)
 
 
-def test_every_prompt_asks_for_four_to_eight_known_values_of_an_unseen_combination(sets: dict[str, list[Prompt]]):
+def test_every_prompt_asks_for_four_to_eight_known_values_of_an_unseen_combination(
+    sets: Sets,
+):
     for prompt in (p for prompts in sets.values() for p in prompts):
         assert 4 <= len(prompt.attributes) <= 8
         assert all(value in ATTRIBUTES[name] for name, value in prompt.attributes.items())
@@ -47,7 +53,7 @@ def test_every_prompt_asks_for_four_to_eight_known_values_of_an_unseen_combinati
         assert "style" not in prompt.prompt
 
 
-def test_no_training_portrait_has_a_combination_of_the_prompts(sets: dict[str, list[Prompt]]):
+def test_no_training_portrait_has_a_combination_of_the_prompts(sets: Sets):
     def combination(attributes: dict[str, str]) -> tuple[str, ...]:
         return tuple(attributes[name] for name in ("hair_color", "hair_style", "background"))
 
@@ -55,7 +61,7 @@ def test_no_training_portrait_has_a_combination_of_the_prompts(sets: dict[str, l
     assert trained.isdisjoint(combination(dict(p.attributes)) for prompts in sets.values() for p in prompts)
 
 
-def test_every_value_is_asked_for_in_the_report(sets: dict[str, list[Prompt]]):
+def test_every_value_is_asked_for_in_the_report(sets: Sets):
     asked = {(name, value) for p in sets["report"] for name, value in p.attributes.items()}
     assert asked == {(name, value) for name, ids in ATTRIBUTES.items() for value in ids}
 

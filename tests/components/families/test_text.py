@@ -98,9 +98,11 @@ def test_weighing_by_hand() -> None:
             self.input_ids = [10 + int(word) for word in text.split()]
             return self
 
-    tokens = tokenize(Tokenizer(), ["3 (4:1.5) 5", "6"], 1)
+    prompts = ["3 (4:1.5) 5", "6"]
+    tokens = tokenize(Tokenizer(), prompts)
     assert tokens.ids.tolist() == [[[1, 13, 14, 15, 2]], [[1, 16, 2, 0, 0]]]
     assert tokens.weights.tolist() == [[[1, 1, 1.5, 1, 1]], [[1, 1, 1, 1, 1]]]
 
-    hidden = encoded(tokens, lambda ids: ids[..., None].float(), lambda: torch.full((1, 5, 1), 4.0))
-    assert hidden[0, :, 0].tolist() == [1, 13, 4 + 1.5 * (14 - 4), 15, 2]
+    hidden = encoded(Tokenizer(), prompts, 1, lambda ids: ids[..., None].float())
+    assert hidden[0, :, 0].tolist() == [1, 13, 1.5 * 14, 15, 2], "the empty prompt's state at this place is 0"
+    assert hidden[1, :, 0].tolist() == [1, 16, 2, 0, 0]
