@@ -11,9 +11,7 @@ At 32x32 attention costs more than all convolutions together, and has little to 
 So f4, whose autoencoder is far easier to learn, costs no more than f8. Mind that `attention_head_dim` of
 `UNet2DConditionModel` is the *number* of heads: 32 of them, 3 wide, made the third line 2.3 s.
 
-v-prediction with zero terminal SNR (arXiv 2305.08891), trailing timesteps. The loss is weighted by
-(min(SNR, 5) + 1) / (SNR + 1): min-SNR (arXiv 2303.09556) where there is signal, and 1 where there is only noise. Plain
-min-SNR would leave the first sampling step untrained, and that step decides what the picture shows.
+v-prediction with zero terminal SNR (arXiv 2305.08891), trailing timesteps, the loss weighted as a LoRA's.
 """
 
 import copy
@@ -35,6 +33,7 @@ from components.embedded.fitting import Budget, Fit, muon_and_adam, placed
 from components.embedded.focus import focus_maps
 from components.embedded.renders import Portrait
 from components.families.schedule import NoiseSchedule
+from components.training.image import min_snr_weight
 from components.training.speed import autocast, plain_attention
 from components.vocabulary import ATTRIBUTES
 
@@ -160,11 +159,6 @@ def sample_told(portraits: Sequence[Portrait], rng: random.Random) -> list[tuple
     return [one(portrait) for portrait in portraits]
 
 
-def loss_weight(snr: Tensor, gamma: float = MIN_SNR) -> Tensor:
-    """Weight of the squared error of v: 1 up to SNR = gamma, then falling like 1 / SNR."""
-    return (snr.clamp(max=gamma) + 1.0) / (snr + 1.0)
-
-
 def spread_timesteps(count: int, steps: int, generator: torch.Generator) -> Tensor:
     """Timesteps [count] in [0, steps), stratified within each of `NOISE_SHARES`: a quieter gradient than free draws."""
     counts = [round(share * count) for share, _, _ in NOISE_SHARES[:-1]]
@@ -199,7 +193,7 @@ def diffusion_loss(
     predicted = unet(noisy, timesteps, encoder_hidden_states=context).sample
     error = (predicted.float() - schedule.target(latents, noise, timesteps)).square()
     error = (error * focus).mean((1, 2, 3))
-    loss: Tensor = (error * loss_weight(schedule.snr(timesteps))).mean()
+    loss: Tensor = (error * min_snr_weight(schedule, timesteps, MIN_SNR)).mean()
     return loss
 
 

@@ -234,16 +234,17 @@ def denoising_loss(
 
 
 def min_snr_weight(schedule: NoiseSchedule, t: Tensor, gamma: float) -> Tensor:
-    """Min-SNR weights [B] (arXiv 2303.09556, section 3.4): min(SNR, gamma) on the error of x0.
+    """Min-SNR weights [B] (arXiv 2303.09556, section 3.4): min(SNR, gamma) on the error of x0; one more for v.
 
     The squared error of noise is SNR times, that of v is SNR + 1 times that of x0. Nothing is divided by SNR, which is
-    0 at a zero terminal SNR: the weight there is 1 for noise, 0 for v and x0.
+    0 at a zero terminal SNR. There the paper's weight of v would be 0 too, and the first sampling steps, which decide
+    the picture, untrained: (min(SNR, gamma) + 1) / (SNR + 1) is 1 without signal and falls where it is clear.
     """
     snr = schedule.snr(t)
     if schedule.prediction == "epsilon":
         return gamma / snr.clamp(min=gamma)
     clipped = snr.clamp(max=gamma)
-    return clipped / (snr + 1) if schedule.prediction == "v_prediction" else clipped
+    return (clipped + 1) / (snr + 1) if schedule.prediction == "v_prediction" else clipped
 
 
 def _digest(folder: Path) -> str:

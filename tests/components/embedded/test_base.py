@@ -79,11 +79,6 @@ def test_a_budget_is_steps_or_minutes() -> None:
     assert Budget(minutes=2.0).progress(5, 60.0) == 0.5
 
 
-def test_loss_weight_is_one_without_signal_and_falls_with_it() -> None:
-    snr = torch.tensor([0.0, 1.0, 5.0, 24.0])
-    assert base.loss_weight(snr).tolist() == pytest.approx([1.0, 1.0, 1.0, 6.0 / 25.0])
-
-
 def test_timesteps_are_spread_over_the_parts_of_the_schedule() -> None:
     assert sum(share for share, _, _ in base.NOISE_SHARES) == pytest.approx(1.0)
     steps = base.spread_timesteps(100, 1000, torch.Generator().manual_seed(0))

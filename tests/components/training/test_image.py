@@ -28,7 +28,7 @@ SNR = (9.0, 1.0, 1 / 9, 0.0)
     ("prediction", "weights"),
     [
         ("epsilon", (5 / 9, 1, 1, 1)),
-        ("v_prediction", (5 / 10, 1 / 2, (1 / 9) / (10 / 9), 0)),
+        ("v_prediction", (6 / 10, 1, 1, 1)),
         ("sample", (5, 1, 1 / 9, 0)),
     ],
 )
@@ -38,7 +38,7 @@ def test_min_snr_weights(prediction: str, weights: tuple[float, ...]) -> None:
 
 
 def test_weighted_losses_of_all_targets_are_one_loss() -> None:
-    """An error in x0 costs the same however the model says it: that is what the weights are for."""
+    """An error in x0 costs the same however the model says it: that is what the weights are for. v's is one more."""
     t, shape = torch.tensor([0, 1, 2]), (3, 1, 2, 2)
     x0, noise, off = (torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
     losses = []
@@ -50,9 +50,9 @@ def test_weighted_losses_of_all_targets_are_one_loss() -> None:
         wrong_noise = (xt - a.sqrt() * wrong_x0) / (1 - a).sqrt()
         output = schedule.target(wrong_x0, wrong_noise, t)
         losses.append(float(denoising_loss(schedule, output, x0, noise, t, gamma=5.0)))
-    weights = torch.tensor(SNR[:3]).clamp(max=5)
-    expected = float((off.square().mean(dim=(1, 2, 3)) * weights).mean())
-    assert losses == pytest.approx([expected] * 3, rel=1e-4)
+    weights, errors = torch.tensor(SNR[:3]).clamp(max=5), off.square().mean(dim=(1, 2, 3))
+    expected, of_v = float((errors * weights).mean()), float((errors * (weights + 1)).mean())
+    assert losses == pytest.approx([expected, of_v, expected], rel=1e-4)
 
 
 def test_without_gamma_it_is_the_mean_squared_error() -> None:
