@@ -11,15 +11,14 @@ from pathlib import Path
 
 from components.contracts import Done
 from components.errors import RequestError
-from components.families.text import MAX_CHUNKS
 from components.generation.image import ImageGenerator
 from components.generation.request import MAX_SEED, GenerateRequest
 from components.judge import Judge
 from components.prompting.confidence import Calibration, read_calibration
-from components.prompting.rendering import CLIP_TOKENS, rendered, unwanted
-from components.prompting.schema import PromptRequest, Reading, RobustPrompt
+from components.prompting.rendering import rendered
+from components.prompting.schema import Reading, RobustPrompt
 from components.prompting.setup import make_generator
-from components.promptset import with_trigger
+from components.reading import read, worded
 from components.settings import settings
 from components.vocabulary import words
 
@@ -37,29 +36,24 @@ class Drawing:
     prompt: RobustPrompt | None
 
 
-def draw(folder: Path, request: GenerateRequest, *, raw: bool = False, strict: bool = False) -> Drawing:
+def draw(folder: Path, request: GenerateRequest, *, strict: bool = False) -> Drawing:
     """Read the prompt of `request` and draw it with the model in `folder`.
 
     Raises:
         RequestError: words are in doubt; the message offers the nearest readings (below the lower threshold always,
             below the upper one with `strict`).
     """
-    if raw:
+    calibration, here = read_calibration(folder), settings()
+    prompt = read(request, make_generator(calibration))
+    if prompt is None:
         return Drawing(ImageGenerator.load(folder).draw(request), None)
-    calibration = read_calibration(folder)
-    prompt = make_generator(calibration).generate(PromptRequest(text=request.prompt, negative=request.negative_prompt))
-    here = settings()
     if prompt.confidence < (here.prompts_sure if strict else here.prompts_unsure) and (others := offers(prompt)):
         raise RequestError(
             f"the request {request.prompt!r} can be read in several ways (confidence {prompt.confidence:.2f}).",
             hint="Did you mean one of these?\n" + "\n".join(f"  {other}" for other in others),
         )
     model = ImageGenerator.load(folder)
-    trigger = model.promoted.card.trigger
-    limit = MAX_CHUNKS * CLIP_TOKENS
-    text = rendered(prompt, lambda text: model.bundle.count_tokens(with_trigger(text, trigger)), limit)
-    # What nobody could read stays as typed.
-    asked = request.model_copy(update={"prompt": text or request.prompt, "negative_prompt": unwanted(prompt)})
+    asked = worded(request, prompt, model.promoted.card.trigger, model.bundle.count_tokens)
     judge = _judge_folder(calibration)
     if prompt.confidence >= here.prompts_sure or here.prompts_best_of == 1 or judge is None:
         return Drawing(model.draw(asked), prompt)

@@ -109,12 +109,12 @@ def generate(
     """Draw a picture with the champion; the prompt may be Japanese or English and may have mistakes."""
     from components.generation.request import GenerateRequest
 
-    request = GenerateRequest(prompt=prompt, seed=seed, steps=steps)
+    request = GenerateRequest(prompt=prompt, seed=seed, steps=steps, raw=raw)
     folder = model or _latest_champion()
     from components.artifact import write_bytes
     from flows.asking import draw
 
-    drawing = draw(folder, request, raw=raw, strict=strict)
+    drawing = draw(folder, request, strict=strict)
     done = drawing.done
     write_bytes(out, done.png)
     if drawing.prompt is not None:

@@ -13,17 +13,28 @@ from typing import Any
 from components.artifact import MANIFEST, POINTER, open_sealed, pointed
 from components.contracts import Generator
 from components.errors import ArtifactError, KyaraError
+from components.generation.request import GenerateRequest
+from components.prompting.schema import RobustPrompt
 
 logger = logging.getLogger("bentoml.kyara")
 
 
+Prepare = Callable[[GenerateRequest], tuple[GenerateRequest, RobustPrompt | None]]
+
+
+def as_typed(request: GenerateRequest) -> tuple[GenerateRequest, None]:
+    """A request that nobody reads."""
+    return request, None
+
+
 @dataclass(frozen=True)
 class Served:
-    """A warm model: its generator, its card (what `GET /model` shows) and its folder."""
+    """A warm model: its generator, its card (what `GET /model` shows), its folder, and what prepares a request."""
 
     generator: Generator
     card: dict[str, Any]
     folder: Path
+    prepare: Prepare = as_typed
 
     @property
     def label(self) -> str:

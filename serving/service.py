@@ -1,7 +1,8 @@
 """The BentoML service `kyara`: text to image from the champion.
 
 POST /generate  JSON -> image/png; GET /model, /livez, /readyz (once a model is warm), /metrics, and a form at /.
-A request passes the guard (size, JSON, fields), waits in the line, and is drawn step by step in the engine's thread.
+A request passes the guard (size, JSON, fields), its prompt is read (Japanese or English, mistakes allowed), it waits in
+the line, and is drawn step by step in the engine's thread.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
+from urllib.parse import quote
 
 import bentoml
 from bentoml.validators import ContentType
@@ -18,6 +20,11 @@ from starlette.responses import Response
 from components.contracts import Done
 from components.errors import KyaraError
 from components.generation.request import GenerateRequest
+from components.prompting.confidence import read_calibration
+from components.prompting.generator import RobustPromptGenerator
+from components.prompting.lexicon import LexiconClient
+from components.prompting.schema import RobustPrompt
+from components.reading import read, worded
 from serving.bundled import read_bundled, read_figures
 from serving.champion import Champion, Served
 from serving.errors import NotReadyError, answer, unexpected
@@ -78,7 +85,13 @@ class Kyara:
             "metrics": read_figures(folder),
             "labels": dict(self.bundled.labels) if folder == self.bundled.model else {},
         }
-        return Served(generator, card, folder)
+        reader = RobustPromptGenerator(LexiconClient(), calibration=read_calibration(folder))
+
+        def prepare(request: GenerateRequest) -> tuple[GenerateRequest, RobustPrompt | None]:
+            prompt = read(request, reader)
+            return worded(request, prompt, promoted.card.trigger, generator.bundle.count_tokens), prompt
+
+        return Served(generator, card, folder, prepare)
 
     def served(self) -> Served:
         """The model of this moment. Raises NotReadyError."""
@@ -111,21 +124,25 @@ class Kyara:
         """The picture of the model that serves when the request's turn comes."""
         began = time.perf_counter()
         served = self.served()
+        asked, prompt = await asyncio.to_thread(served.prepare, request)
 
         def start() -> Events:
             nonlocal served
             served = self.served()
-            return cast(Events, served.generator.generate(request))
+            return cast(Events, served.generator.generate(asked))
 
         done = await self.line.run(start, lambda: left(http))
         seconds = time.perf_counter() - began
         self.metrics.seconds.labels(served.label).observe(seconds)
-        return picture(done, served, seconds)
+        return picture(done, prompt, served, seconds)
 
 
-def picture(done: Done, served: Served, seconds: float) -> Response:
-    """PNG bytes with what made them in the headers; `seconds` counts from arrival."""
+def picture(done: Done, prompt: RobustPrompt | None, served: Served, seconds: float) -> Response:
+    """PNG bytes with what made them in the headers (text percent-encoded); `seconds` counts from arrival."""
+    read_as = {} if prompt is None else {"X-Kyara-Confidence": f"{prompt.confidence:.3f}"}
     headers = {
+        **read_as,
+        "X-Kyara-Prompt": quote(str(done.metadata["prompt"])),
         "X-Kyara-Seed": str(done.metadata["seed"]),
         "X-Kyara-Model": served.label,
         "X-Kyara-Seconds": f"{seconds:.3f}",

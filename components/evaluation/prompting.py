@@ -11,6 +11,7 @@ from components import metrics, promptset
 from components.artifact import write_json
 from components.contracts import CALIBRATION, RunLog
 from components.evaluation import plots
+from components.evaluation.confidence import Outcome
 from components.evaluation.figures import Figures
 from components.evaluation.robustness import Artist, Condition, calibrate, conditions, figures
 from components.evaluation.sheets import sheet
@@ -18,7 +19,7 @@ from components.families.bundle import Bundle
 from components.generation.latent import pictures
 from components.judge import Judge
 from components.prompting.attack import KINDS
-from components.prompting.confidence import Calibration, Outcome
+from components.prompting.confidence import Calibration
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.rendering import rendered
 from components.prompting.schema import PromptRequest, RobustPrompt

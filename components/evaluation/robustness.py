@@ -17,11 +17,12 @@ from PIL import Image
 from scipy.stats import beta
 
 from components import metrics
+from components.evaluation.confidence import Outcome, fit
 from components.evaluation.figures import Figures
 from components.evaluation.twins import japanese
 from components.metrics import Bootstrap, Floats
 from components.prompting.attack import KINDS, attack
-from components.prompting.confidence import Calibration, Outcome
+from components.prompting.confidence import Calibration
 from components.prompting.schema import Draft, RobustPrompt
 from components.promptset import PromptItem
 
@@ -181,4 +182,4 @@ def calibrate(
         prompts.append(write(text))
     seen = see(items, [render(prompt) for prompt in prompts])
     outcomes = seen.outcomes(items, [prompt.draft for prompt in prompts])
-    return Calibration.fit(outcomes).model_copy(update=origin) if outcomes else None
+    return fit(outcomes).model_copy(update=origin) if outcomes else None

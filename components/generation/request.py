@@ -24,6 +24,7 @@ class GenerateRequest(Frozen):
     guidance_scale: float | None = Field(None, ge=0, le=30, description="Guidance scale; null: as distilled.")
     width: int | None = Field(None, strict=True, ge=32, le=4096, description="Pixels; null: the model's own.")
     height: int | None = Field(None, strict=True, ge=32, le=4096, description="Pixels; null: the model's own.")
+    raw: bool = Field(False, description="Give the model the prompt as it is typed; it is read and mended otherwise.")
     trigger: bool = Field(True, description="Put the model's trigger word in front of a prompt that lacks it.")
     preview: bool = Field(False, description="Decode a picture after each step.")
 

@@ -25,6 +25,7 @@ _MENTIONS = 4
 """Of one attribute; whoever tells it more often repeats himself."""
 _TAG, _SAID = 60, 120
 _COLOR_WORDS = "black brown blonde yellow orange red pink purple violet blue green white silver gray grey"
+_JOINING = frozenset({"a", "an", "at", "by", "from", "in", "of", "on", "the", "to", "under", "with"})
 _TELLING = frozenset((*_COLOR_WORDS.split(), *GARMENTS))
 
 
@@ -162,10 +163,10 @@ def _rest(text: Text, pieces: Sequence[Piece]) -> tuple[tuple[str, ...], tuple[s
     for group in _groups(text, pieces):
         said = [_shown(text, piece) for piece in group]
         glue = "" if any(map(is_japanese, "".join(said))) else " "
-        tag = plain(glue.join(said))
-        if all(piece.kind == "orphan" for piece in group) and not _names_something(group):
+        tag, telling = plain(glue.join(said)), [piece for piece in group if piece.kind != "filler"]
+        if all(piece.kind == "orphan" for piece in telling) and not _names_something(telling):
             unread.append(tag)
-        elif _is_word(tag):
+        elif all(_is_word(_shown(text, piece)) for piece in telling) if glue else _is_word(tag):
             extra.append(tag)
         else:
             unread.append(tag)
@@ -179,21 +180,29 @@ def _is_guest(text: Text, edge: Edge) -> bool:
 
 
 def _groups(text: Text, pieces: Sequence[Piece]) -> list[list[Piece]]:
-    """Leftover pieces, together where nothing but a blank stands between them."""
+    """Leftover pieces, together where nothing but blanks and small words (`depth of field`) stand between them."""
     groups: list[list[Piece]] = []
+    between: list[Piece] = []
     end = -1
     for piece in pieces:
+        apart = end < 0 or bool(text.keys[end : piece.start].strip())
         if piece.kind in ("open", "orphan", "unknown"):
-            near = groups and end >= 0 and not text.keys[end : piece.start].strip() and len(groups[-1]) < 8
-            both = near and not (is_japanese(text.keys[piece.start]) and piece.start > end)
-            if both:
-                groups[-1].append(piece)
+            near = not apart and len(groups[-1]) < 8
+            if near and not (is_japanese(text.keys[piece.start]) and piece.start > end):
+                groups[-1] += [*between, piece]
             else:
                 groups.append([piece])
-            end = piece.end
+            between, end = [], piece.end
+        elif not apart and _joins(piece):
+            between, end = [*between, piece], piece.end
         else:
-            end = -1
+            between, end = [], -1
     return groups
+
+
+def _joins(piece: Piece) -> bool:
+    """Whether words on both sides of a filler belong together."""
+    return piece.kind == "filler" and all(word in _JOINING for edge in piece.edges for word in edge.words)
 
 
 def _names_something(group: Sequence[Piece]) -> bool:

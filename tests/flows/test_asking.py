@@ -29,14 +29,14 @@ def prompt(*readings: Reading, language: str = "en") -> RobustPrompt:
 
 def test_a_prompt_with_mistakes_is_drawn_as_it_was_meant(folder: Path) -> None:
     drawn = draw(folder, GenerateRequest(prompt="pnik hiar, ѕmile", seed=3))
-    meant = draw(folder, GenerateRequest(prompt="pink hair, smile", seed=3), raw=True)
+    meant = draw(folder, GenerateRequest(prompt="pink hair, smile", seed=3, raw=True))
     assert drawn.done.metadata["prompt"].endswith("pink hair, smile")
     assert drawn.done.image.tobytes() == meant.done.image.tobytes()
     assert meant.prompt is None
 
 
 def test_raw_gives_the_text_as_it_is(folder: Path) -> None:
-    done = draw(folder, GenerateRequest(prompt="pnik hiar", seed=3), raw=True).done
+    done = draw(folder, GenerateRequest(prompt="pnik hiar", seed=3, raw=True)).done
     assert done.metadata["prompt"].endswith("pnik hiar")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -71,6 +72,21 @@ def test_a_picture_with_its_metadata(server: Server) -> None:
         "model_version": "1",
     }
     assert wanted.items() <= facts.items()
+
+
+def test_prompts_are_read_in_both_languages_and_with_mistakes(server: Server) -> None:
+    meant = ask(server, prompt="pink hair, smile", seed=3, raw=True)
+    assert "x-kyara-confidence" not in meant.headers
+    for typed in ("ピンクの髪で笑顔", "pnik hiar, ѕmile"):
+        drawn = ask(server, prompt=typed, seed=3)
+        assert unquote(drawn.headers["x-kyara-prompt"]) == "kyarachar, pink hair, smile"
+        assert 0 < float(drawn.headers["x-kyara-confidence"]) <= 1
+        assert pixels(drawn) == pixels(meant)
+
+
+def pixels(response: httpx.Response) -> bytes:
+    with Image.open(io.BytesIO(response.content)) as image:
+        return image.tobytes()
 
 
 def test_seeds_are_honoured_also_zero_and_random_ones_are_told(server: Server) -> None:

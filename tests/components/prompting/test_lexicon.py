@@ -163,7 +163,7 @@ def test_subject() -> None:
 def test_what_is_no_attribute_is_kept() -> None:
     draft = read("a girl holding a sword in a dark forest, blue eyes, sóng, qxzvk, best quality")
     assert draft.asked == {}
-    assert draft.extra == ("holding", "sword", "dark forest", "blue eyes", "sóng")
+    assert draft.extra == ("holding a sword in a dark forest", "blue eyes", "sóng")
     assert draft.unread == ("qxzvk",)
     assert draft.quality == ("best quality",)
 
