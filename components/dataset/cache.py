@@ -6,7 +6,9 @@ An edited picture has another key, so nothing goes stale; a damaged file is made
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 _DIGEST_BYTES = 32
+KEPT_DAYS = 30.0
+"""An encoder's entries that no run has wanted for so long are dropped by the next run."""
 
 
 class EncodingCache:
@@ -24,6 +28,8 @@ class EncodingCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        self._prune()
 
     def get(self, key: str) -> dict[str, Tensor] | None:
         """The tensors of `key`; None where they are missing or damaged."""
@@ -43,6 +49,14 @@ class EncodingCache:
         with os.fdopen(handle, "wb") as stream:
             stream.write(hashlib.sha256(payload).digest() + payload)
         Path(temporary).replace(path)
+
+    def _prune(self) -> None:
+        """Drop the folders of other encoders that were not used lately; they bear this one's first word."""
+        kind, _, _ = self.folder.name.partition("-")
+        oldest = time.time() - 86400.0 * KEPT_DAYS
+        for other in self.folder.parent.glob(f"{kind}-*"):
+            if other.is_dir() and other.stat().st_mtime < oldest:
+                shutil.rmtree(other, ignore_errors=True)
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key
