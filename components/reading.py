@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from components.families.text import MAX_CHUNKS, parts
+from components.families.syntax import MAX_CHUNKS, parts
 from components.generation.request import GenerateRequest
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.rendering import CLIP_TOKENS, rendered, unwanted

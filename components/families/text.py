@@ -3,12 +3,11 @@
 A CLIP text encoder reads 77 tokens. A longer prompt is read in chunks of 75 with their own start and end marks, and the
 hidden states are put one behind the other, as the field's tools do: cross-attention takes any length.
 
-`(words:1.2)` weighs words. Their hidden states move away from those of the empty prompt, or towards them below 1; a
+`(words:1.2)` weighs words: their hidden states move away from those of the empty prompt, or towards them below 1; a
 factor on the states themselves would change what the layer norm before them has fixed.
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MAX_CHUNKS = 8
-HEAVIEST = 2.0
-_WEIGHTED = re.compile(r"\(([^():]+):\s*([0-9]{1,3}(?:\.[0-9]{1,6})?)\)")
+from components.families.syntax import parts
 
 
 @dataclass(frozen=True)
@@ -32,18 +29,6 @@ class Tokens:
     def plain(self) -> bool:
         """Whether every word weighs 1."""
         return bool((self.weights == 1.0).all())
-
-
-def parts(prompt: str) -> list[tuple[str, float]]:
-    """Text and its weight, in order: `a, (b:1.2)` is `[("a, ", 1.0), ("b", 1.2)]`; weights are cut at `HEAVIEST`.
-
-    Brackets without a number are text.
-    """
-    found, end = [], 0
-    for match in _WEIGHTED.finditer(prompt):
-        found += [(prompt[end : match.start()], 1.0), (match[1], min(float(match[2]), HEAVIEST))]
-        end = match.end()
-    return [(text, weight) for text, weight in [*found, (prompt[end:], 1.0)] if text] or [("", 1.0)]
 
 
 def count_tokens(tokenizer: Any, prompt: str) -> int:

@@ -11,7 +11,7 @@ from PIL import Image
 from components.contracts import Done, Preview
 from components.errors import RequestError
 from components.families.bundle import Bundle
-from components.families.text import MAX_CHUNKS
+from components.families.syntax import MAX_CHUNKS
 from components.generation.engine import Engine, build_engine
 from components.generation.latent import initial_noise, load_variant, sample, to_images
 from components.generation.metadata import kyara_version, to_png

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from components.families.bundle import Bundle, load_bundle
-from components.families.text import HEAVIEST, chunks_for, count_tokens, encoded, parts, tokenize
+from components.families.syntax import HEAVIEST, parts
+from components.families.text import chunks_for, count_tokens, encoded, tokenize
 from tests.tiny import tiny_model, tiny_sd15, tiny_sdxl
 
 LONG = ", ".join(f"pink hair {number}" for number in range(60))
