@@ -51,7 +51,7 @@ NOISE_SHARES = ((0.15, 0.93, 1.0), (0.45, 0.55, 0.93), (0.4, 0.0, 1.0))
 Flat shapes of hundreds of equal pixels are seen through noise up to an SNR near 0.001, so only beyond that does a model
 need the words for place, tilt and side; a mouth or an earring (squared distance 5 to 40 in latents) is seen from an SNR
 near 0.1 on. Drawn evenly, position, tilt and side were no better than chance after 4,360 steps; with more at the end
-only, expression was not after 6,000.
+only, expression was not after 6,000 (0.42 right). With these shares and `focus_maps`, 2,900 further steps made it 0.79.
 """
 READING_WEIGHT = 0.2
 """Of the reader's cross-entropy beside the picture's loss."""

@@ -1,7 +1,7 @@
 """Where in the picture an attribute shows, so that the base model's loss can look there.
 
 A mouth or an earring is some 10 to 80 of a latent's 1,024 pixels. In an even mean its error drowns in that of hair,
-whose strands no caption tells: after 6,000 steps the expression was still drawn by chance.
+whose strands no caption tells: after 6,000 steps the expression was still drawn nearly by chance.
 """
 
 from collections import defaultdict
