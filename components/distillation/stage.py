@@ -51,7 +51,8 @@ def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: R
         fingerprint=fingerprint, state=student.state(), record="distill_log.json",
     )  # fmt: skip
     with plain_attention(student.module, bundle.device):
-        loop.run(Losses(distiller, data, walk, bundle.device), after=student.after_step)
+        losses = Losses(distiller, data, walk, bundle.device)
+        loop.run(losses, before=losses.prepare, after=student.after_step)
     loop.write_record()
     draw_curves(loop.rows, loop.evaluations, out / "curves.png")
     _save(student, config, parents, out / LCM)
@@ -78,9 +79,12 @@ class Losses:
         self.paths = walk(False) if walk else None
         self.own = False
 
-    def __call__(self, index: int, generator: Generator) -> Tensor:
-        if self.walk and not self.own and index >= self.config.own_from * self.config.steps:
+    def prepare(self, step: int) -> None:
+        """Walk the student's own paths once their time has come."""
+        if self.walk and not self.own and step >= self.config.own_from * self.config.steps:
             self.paths, self.own = self.walk(True), True
+
+    def __call__(self, index: int, generator: Generator) -> Tensor:
         if self.paths is not None and float(torch.rand((), generator=generator)) < self.config.path_share:
             points = self.paths.draw(self.config.batch_size, self.config.first_share, generator)
             return self.distiller.on_paths(points.to(self.device))

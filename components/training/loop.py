@@ -119,11 +119,19 @@ class Loop:
         self._updating = False
         self._accelerator, self._optimizer = _accelerate(plan, model, list(self.parameters.values()))
 
-    def run(self, loss: Loss, *, evaluate: Evaluate | None = None, after: Callable[[], None] | None = None) -> None:
+    def run(
+        self,
+        loss: Loss,
+        *,
+        before: Callable[[int], None] | None = None,
+        evaluate: Evaluate | None = None,
+        after: Callable[[], None] | None = None,
+    ) -> None:
         """Train to the end of the plan, from the newest sound checkpoint where there is one.
 
         Args:
             loss: see the module; a scalar with gradient.
+            before: called with the number of steps done before each optimizer step; its time is not the step's.
             evaluate: called with the step once its checkpoint is sealed (and again after a resume from there).
             after: called after each optimizer step (to move an EMA).
 
@@ -138,6 +146,8 @@ class Loop:
             if self.plan.is_checkpoint(self.step):
                 self._evaluate(evaluate)
             while self.step < self.plan.steps:
+                if before is not None:
+                    before(self.step)
                 self._advance(loss, after)
                 if self.plan.is_checkpoint(self.step):
                     self.save(self.folder(self.step))

@@ -11,6 +11,7 @@ from components.artifact import write_json
 from components.distillation import distill
 from components.distillation.lcm import LCMDistiller, Points, SolverGrid, pseudo_huber, solver_step
 from components.distillation.paths import Guide, walk_paths
+from components.distillation.stage import Losses
 from components.distillation.students import make_student
 from components.errors import ModelError
 from components.export import save_peft
@@ -20,7 +21,7 @@ from components.generation.latent import load_variant, pictures, sample
 from components.modalities import resolve
 from components.recipe import DistillConfig
 from components.runlog import SilentLog
-from components.training.data import caption_key
+from components.training.data import CachedDataset, caption_key
 from components.training.lora import attach
 from tests.tiny import LATENTS, tiny_model, tiny_sd15, tiny_sdxl
 
@@ -251,6 +252,20 @@ def test_own_paths_begin_at_the_students_pictures_as_at_inference(tmp_path):
     assert abs(float(noise.std()) - 1.0) < 0.15
     theirs = teachers.end[teachers.path[begins[999]]]
     assert not torch.allclose(theirs, drawn, atol=1e-2)
+
+
+def test_own_paths_are_walked_once_and_in_their_time(worlds):
+    base, inputs = worlds["sd15"]
+    config = config_for(base, path_share=1.0, own_from=0.5)
+    bundle = load_variant(tiny_model(base))
+    distiller = LCMDistiller(
+        make_student(bundle, config, SilentLog()), bundle.schedule, bundle.encode_prompts([""]), config
+    )
+    walked = []
+    losses = Losses(distiller, CachedDataset.open(inputs["dataset"], "train"), walked.append, bundle.device)
+    for step in range(config.steps):
+        losses.prepare(step)
+        assert walked == ([False, True] if step >= config.steps / 2 else [False])
 
 
 def test_path_points_are_drawn_by_share(tmp_path):
