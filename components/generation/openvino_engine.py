@@ -60,7 +60,7 @@ class Network:
 class UNet(nn.Module):
     """Stands in for a diffusers UNet; called as Bundle.predict calls it.
 
-    Timesteps become waves out here: bfloat16 rounds t = 999 to 1000, which made half of a student's error.
+    Timesteps become waves out here: bfloat16 rounds t = 999 to 1000, which made most of a student's error.
     """
 
     def __init__(self, unet: Any, network: Network) -> None:
@@ -73,12 +73,8 @@ class UNet(nn.Module):
         added_cond_kwargs: dict[str, Tensor] | None = None, return_dict: bool = False,
     ) -> tuple[Tensor]:  # fmt: skip
         """The output [B, C, h, w] in a tuple."""
-        extra = [] if timestep_cond is None else [timestep_cond]
-        return (
-            self._network(sample, self._waves(t), encoder_hidden_states, *extra, *(added_cond_kwargs or {}).values())[
-                0
-            ],
-        )
+        extra = [*([] if timestep_cond is None else [timestep_cond]), *(added_cond_kwargs or {}).values()]
+        return (self._network(sample, self._waves(t), encoder_hidden_states, *extra)[0],)
 
 
 class TextOutput(NamedTuple):
