@@ -144,9 +144,8 @@ def test_overload_is_429_with_retry_after_and_the_loop_stays_free(server: Server
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(ask, server, seed=0, **SLOW) for _ in range(6)]
         time.sleep(0.1)
-        began = time.monotonic()
         assert get(server, "/livez").status_code == 200
-        assert time.monotonic() - began < 1
+        assert not all(each.done() for each in asked), "answered while a picture was being drawn"
         answers = [each.result() for each in asked]
     refused = [each for each in answers if each.status_code == 429]
     assert len(refused) == 4

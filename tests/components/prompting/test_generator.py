@@ -209,21 +209,21 @@ def test_different_requests_do_not_queue_behind_the_breaker(server: LlmServer, p
 
 
 def test_the_breaker_opens_lets_one_through_and_closes(server: LlmServer) -> None:
-    resilience = Resilience(attempts=1, fail_max=3, rest=1.0)
+    resilience = Resilience(attempts=1, fail_max=3, rest=3.0)
     client = local(server)
     server.replies = [Reply("no", status=500)] * 3 + [Reply("no", status=500), Reply(GOOD)]
     for _ in range(3):
         with pytest.raises(Busy):
             resilience.call(client, REQUEST)
-    with pytest.raises(Resting, match=r"openai failed 3 times in a row and is left alone for 1 s"):
+    with pytest.raises(Resting, match=r"openai failed 3 times in a row and is left alone for 3 s"):
         resilience.call(client, REQUEST)
     assert len(server.calls) == 3
-    time.sleep(1.1)
+    time.sleep(3.1)
     with pytest.raises(Busy):
         resilience.call(client, REQUEST)
     with pytest.raises(Resting):
         resilience.call(client, REQUEST)
-    time.sleep(1.1)
+    time.sleep(3.1)
     assert resilience.call(client, REQUEST).subject == "1girl"
     assert resilience.call(client, REQUEST).subject == "1girl"
 
