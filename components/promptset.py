@@ -5,12 +5,15 @@ A file `<set>.json` holds {"set": name, "prompts": [{"prompt": text, "attributes
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from components.errors import DataError
+
+_ROUND = 1_000_003
+"""Between the seeds of a prompt's pictures: far more than a set holds."""
 
 SetName = Literal["select", "calibrate", "report"]
 
@@ -49,6 +52,12 @@ def load(folder: Path, name: SetName, count: int | None = None) -> tuple[PromptI
             f"prompt file {str(path)!r} holds {len(items)} prompts; {needed} are asked for.", hint="Ask for fewer."
         )
     return items[:count]
+
+
+def repeated(items: Sequence[PromptItem], count: int) -> tuple[PromptItem, ...]:
+    """`count` prompts: those given, then the same again with other seeds."""
+    rounds = (divmod(place, len(items)) for place in range(count))
+    return tuple(replace(items[place], seed=items[place].seed + _ROUND * turn) for turn, place in rounds)
 
 
 def digest(folder: Path) -> str:

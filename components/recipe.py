@@ -198,7 +198,7 @@ class EvaluateConfig(StepConfig):
     base_style: str | None = Field("adventurer", description="Style that the base is asked for; null: the bare prompt.")
     count: Count = Field(64, description="Prompts of the report set for base, LoRA and the main LCM step count.")
     calibrate_count: int = Field(
-        128, ge=0, description="Prompts of the calibrate set that the confidence of prompts is learnt from; 0: none."
+        128, ge=0, description="Pictures of the calibrate set that the confidence of prompts is learnt from; 0: none."
     )
     prompts_client: PromptClient = Field(
         "lexicon", description="Who reads prompts, here and where settings name nobody; keys alone call nobody."

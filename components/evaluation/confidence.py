@@ -47,7 +47,10 @@ def fit(outcomes: Sequence[Outcome]) -> Calibration:
 
 
 def _rates(outcomes: Sequence[Outcome]) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    """Attribute -> value -> how often it is shown when it was read right; attribute -> how often when it was not."""
+    """Attribute -> value -> how often it is shown when it was read right; attribute -> how often when it was not.
+
+    Only attributes that counted on some picture: of the others (clothes that a style does not draw) nothing is known.
+    """
     right: dict[str, dict[str, list[bool]]] = {name: {} for name in ATTRIBUTES}
     wrong: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
     for outcome in outcomes:
@@ -58,7 +61,10 @@ def _rates(outcomes: Sequence[Outcome]) -> tuple[dict[str, dict[str, float]], di
             else:
                 wrong[name].append(shown)
     rates = {}
+    counted = {name for outcome in outcomes for name in outcome.shown}
     for name, found in right.items():
+        if name not in counted:
+            continue
         everything = [shown for values in found.values() for shown in values]
         own = (sum(everything) + 1.0) / (len(everything) + 2.0)
         rates[name] = {
@@ -66,5 +72,5 @@ def _rates(outcomes: Sequence[Outcome]) -> tuple[dict[str, dict[str, float]], di
             for value in ATTRIBUTES[name]
         }
     guess = {name: 1.0 / len(values) for name, values in ATTRIBUTES.items()}
-    chance = {name: (sum(found) + PRIOR * guess[name]) / (len(found) + PRIOR) for name, found in wrong.items()}
+    chance = {name: (sum(found) + PRIOR * guess[name]) / (len(found) + PRIOR) for name, found in wrong.items() if name in counted}
     return rates, chance

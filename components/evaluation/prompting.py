@@ -50,11 +50,14 @@ class PromptExam:
         self.generator = make_generator(client=self.config.prompts_client)
 
     def calibrate(self, count: int) -> Calibration | None:
-        """Learn the confidence from `count` pictures of the *calibrate* set and write it; None where nothing counts."""
+        """Learn the confidence from `count` pictures of the *calibrate* set and write it; None where nothing counts.
+
+        More pictures than prompts: the prompts come again with other seeds and other mistakes.
+        """
         if not (self.prompts / "calibrate.json").is_file():
             self.log.warn(f"{str(self.prompts)!r} has no calibrate.json: the confidence of prompts is not learnt")
             return None
-        items = promptset.load(self.prompts, "calibrate")[:count]
+        items = promptset.repeated(promptset.load(self.prompts, "calibrate"), count)
         self.log.message(f"learning the confidence of prompts from {len(items)} pictures")
         artist = self._artist(len(items))
         origin = {"judge": str(self.config.judge), "client": self.config.prompts_client}

@@ -9,6 +9,7 @@ One picture a prompt, equal seeds, best-of-n off. A condition is a list of texts
     japanese           the same wishes as a Japanese sentence, through the generator
 """
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -167,7 +168,7 @@ def calibrate(
     see: Callable[[Sequence[PromptItem], Sequence[str]], Seen],
     **origin: str,
 ) -> Calibration | None:
-    """Learn the confidence from one picture a prompt: clean requests and the three attacks in turn.
+    """Learn the confidence from one picture an item: clean requests and the three attacks, drawn by lot.
 
     None where no prompt asks for anything that counts.
 
@@ -175,9 +176,9 @@ def calibrate(
         items: prompts of the *calibrate* set.
         origin: the calibration's `judge` and `client`.
     """
-    prompts = []
-    for place, item in enumerate(items):
-        kind = (None, *KINDS)[place % (len(KINDS) + 1)]
+    prompts, lot = [], random.Random(0)
+    for item in items:
+        kind = lot.choice((None, *KINDS))
         text = attack(item.prompt, item.attributes, kind, seed=item.seed).text if kind else item.prompt
         prompts.append(write(text))
     seen = see(items, [render(prompt) for prompt in prompts])

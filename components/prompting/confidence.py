@@ -31,13 +31,14 @@ class Calibration(Frozen):
     client: PromptClient = Field("lexicon", description="Who read the requests.")
 
     def inputs(self, draft: Draft) -> tuple[float, float, float]:
-        """Logit of the product, words that were not understood, attributes that were read."""
+        """Logit of the product, words that were not understood, attributes that were read; of those that count."""
         product = 1.0
-        for reading in draft.attributes:
-            chance = self.chance.get(reading.attribute, 0.0)
-            rate = self.rates.get(reading.attribute, {}).get(reading.value, chance)
+        counting = [reading for reading in draft.attributes if reading.attribute in self.rates]
+        for reading in counting:
+            chance = self.chance[reading.attribute]
+            rate = self.rates[reading.attribute].get(reading.value, chance)
             product *= reading.probability * rate + (1.0 - reading.probability) * chance
-        return logit(product), float(len(draft.unread)), float(len(draft.attributes))
+        return logit(product), float(len(draft.unread)), float(len(counting))
 
     def __call__(self, draft: Draft) -> float:
         """Probability that a picture shows everything that was asked, in (0, 1)."""

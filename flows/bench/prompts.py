@@ -24,7 +24,7 @@ from components.runlog import ConsoleLog
 from components.settings import settings
 from flows.stage import open_recipe
 
-COUNT, CALIBRATED, TIMED = 512, 256, 200
+COUNT, TIMED = 512, 200
 
 
 def run(
@@ -48,7 +48,7 @@ def run(
     judge, prompts = Judge.load(settings().resolve(config.judge)), settings().resolve(config.prompts)
     with ConsoleLog("prompts") as log:
         exam = PromptExam(config, bundle, judge, prompts, out.with_suffix(""), log)
-        found = exam.measure(COUNT, exam.calibrate(CALIBRATED))
+        found = exam.measure(COUNT, exam.calibrate(config.calibrate_count))
     texts = [item.prompt for item in promptset.load(prompts, "report", TIMED)]
     found.put("lexicon.ms", _milliseconds(exam.write, texts))
     found.put("cache.hit_ms", _hit_milliseconds(texts))

@@ -26,6 +26,13 @@ def test_first_prompts_in_order(tmp_path: Path) -> None:
     assert len(promptset.load(tmp_path, "report")) == 5
 
 
+def test_prompts_come_again_with_other_seeds(tmp_path: Path) -> None:
+    items = promptset.repeated(promptset.load(write(tmp_path, some(3)), "report"), 8)
+    assert [item.prompt for item in items] == ["p0", "p1", "p2", "p0", "p1", "p2", "p0", "p1"]
+    assert len({item.seed for item in items}) == 8
+    assert promptset.repeated(items, 2) == items[:2]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

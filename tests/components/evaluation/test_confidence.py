@@ -58,6 +58,12 @@ def test_an_attribute_that_the_model_draws_badly_lowers_it(calibration: Calibrat
     assert calibration(bad) < calibration(good)
 
 
+def test_an_attribute_that_never_counts_changes_nothing(calibration: Calibration) -> None:
+    blue = Reading(attribute="background", value="blue")
+    clothes = Reading(attribute="clothes_color", value="red")
+    assert calibration(Draft(attributes=(blue, clothes))) == calibration(Draft(attributes=(blue,)))
+
+
 def test_it_survives_a_round_trip_through_json(calibration: Calibration) -> None:
     again = Calibration.model_validate_json(calibration.model_dump_json())
     draft = Draft(attributes=(Reading(attribute="glasses", value="yes", probability=0.8),))

@@ -25,7 +25,7 @@ from tests.tiny import tiny_model, tiny_sd15, tiny_sdxl
 
 SMALL = {
     "count": 6, "other_count": 3, "lcm_steps": (1, 2, 4), "teacher_steps": 3, "batch_size": 4, "timing_runs": 3,
-    "bootstrap": 100, "trigger": "kyara",
+    "bootstrap": 100, "trigger": "kyara", "calibrate_count": 12,
 }  # fmt: skip
 
 
