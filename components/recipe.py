@@ -168,6 +168,12 @@ class DistillConfig(StepConfig):
     own_from: Share = Field(
         1.0, description="Share of the steps after which paths begin at the student's own pictures; 1: never."
     )
+    adversarial: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of a discriminator that compares the student's lines with the dataset's; 0: none.",
+    )
+    adversarial_from: Share = Field(0.5, description="Share of the steps after which the discriminator begins.")
     checkpoint_every: Count = Field(200, description="Steps between sealed checkpoints.")
     keep_checkpoints: int = Field(2, ge=2)
     samples: int = Field(8, ge=0, description="Pictures of the sample grid.")

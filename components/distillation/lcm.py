@@ -1,7 +1,7 @@
-"""Latent consistency distillation (Luo et al., arXiv 2310.04378): the loss, as functions of tensors and a class.
+"""Latent consistency distillation (Luo et al., arXiv 2310.04378), as functions of tensors and a class.
 
 A consistency function f(x_t, t) names the clean latents at the end of the teacher's guided probability-flow ODE. Two
-losses teach it; both compare f at a point with what is known further down the same ODE:
+lessons teach it; both set f at a point beside what is known further down the same ODE:
 
 one solver step   the paper's: noise the data, let the teacher's guided DDIM go from t to t - k, ask the student there
                   (no gradient). Knowledge travels from t = 0 upwards, one step of the solver at a time.
@@ -81,14 +81,14 @@ def solver_step(
 
 
 class LCMDistiller:
-    """The loss of a student on cached latents, and on points of cached teacher paths."""
+    """What a student names and should name, [B, C, h, w] each: on cached latents, and on points of teacher paths."""
 
     def __init__(self, student: Student, schedule: NoiseSchedule, empty: Condition, config: DistillConfig) -> None:
         """`empty`: the encoded empty prompt [1], on the student's device."""
         self.student, self.schedule, self.empty, self.config = student, schedule, empty, config
         self.grid = SolverGrid.of(schedule, config.ddim_steps)
 
-    def on_latents(self, x0: Tensor, condition: Condition, generator: Generator) -> Tensor:
+    def on_latents(self, x0: Tensor, condition: Condition, generator: Generator) -> tuple[Tensor, Tensor]:
         """Consistency along one solver step (LCM, Algorithm 1).
 
         Args:
@@ -107,12 +107,12 @@ class LCMDistiller:
             landing, wide = self.grid.landing[index].to(device).view(-1, 1, 1, 1), scale.view(-1, 1, 1, 1)
             lower = solver_step(self.schedule, cond, uncond, xt, t, landing, wide)
             target = self._f(self.student.aim(lower, below, condition, scale), lower, below)
-        return pseudo_huber(self._f(self.student.predict(xt, t, condition, scale), xt, t), target, self.config.huber_c)
+        return self._f(self.student.predict(xt, t, condition, scale), xt, t), target
 
-    def on_paths(self, points: Points) -> Tensor:
+    def on_paths(self, points: Points) -> tuple[Tensor, Tensor]:
         """Consistency with the ends of the teacher's paths."""
         output = self.student.predict(points.xt, points.t, points.condition, points.scale)
-        return pseudo_huber(self._f(output, points.xt, points.t), points.end, self.config.huber_c)
+        return self._f(output, points.xt, points.t), points.end
 
     @torch.no_grad()
     def clean(self, xt: Tensor, t: Tensor, condition: Condition, scale: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 
 from components.artifact import digest_of, open_sealed, replacing, write_json
 from components.contracts import RunLog
-from components.distillation.lcm import LCMDistiller
+from components.distillation.adversary import Adversary
+from components.distillation.lcm import LCMDistiller, pseudo_huber
 from components.distillation.paths import Guide, Paths, walk_paths
 from components.distillation.students import Student, facts, make_student
 from components.errors import ArtifactError
@@ -23,7 +24,7 @@ from components.promptset import load, with_trigger
 from components.recipe import DistillConfig
 from components.training.curves import draw_curves
 from components.training.data import BatchOrder, CachedDataset
-from components.training.loop import Loop, Plan
+from components.training.loop import Loop, Plan, seed_of
 from components.training.speed import plain_attention
 
 TEACHER_STEPS = 20
@@ -46,13 +47,17 @@ def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: R
     distiller = LCMDistiller(student, bundle.schedule, data.condition("").to(bundle.device), config)
     walked = out / f".paths-{fingerprint[:16]}"
     walk = partial(_paths, distiller, bundle, prompts, walked, log) if config.path_share else None
+    adversary = None
+    if config.adversarial:
+        adversary = Adversary(bundle.latent_channels, seed_of(config.seed, "adversary"), bundle.device)
     loop = Loop(
         _plan(config), student.module, student.parameters(), out, log,
-        fingerprint=fingerprint, state=student.state(), record="distill_log.json",
+        fingerprint=fingerprint, state={**student.state(), **(adversary.state() if adversary else {})},
+        record="distill_log.json",
     )  # fmt: skip
     with plain_attention(student.module, bundle.device):
-        losses = Losses(distiller, data, walk, bundle.device)
-        loop.run(losses, before=losses.prepare, after=student.after_step)
+        losses = Losses(distiller, data, walk, bundle.device, adversary)
+        loop.run(losses, before=losses.prepare, after=losses.after_step)
     loop.write_record()
     draw_curves(loop.rows, loop.evaluations, out / "curves.png")
     _save(student, config, parents, out / LCM)
@@ -66,14 +71,21 @@ def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: R
 class Losses:
     """The loss of micro-batch `index`: on points of teacher paths, or on cached latents, by the recipe's share.
 
+    With an `adversary` also what it makes of the student's pictures, beside a batch of the dataset's.
+
     `walk` gives the paths, from the teacher's pictures or (True) from the student's. What the student draws depends on
     the step alone, so a resumed run walks the same paths, or finds them.
     """
 
     def __init__(
-        self, distiller: LCMDistiller, data: CachedDataset, walk: Callable[[bool], Paths] | None, device: torch.device
+        self,
+        distiller: LCMDistiller,
+        data: CachedDataset,
+        walk: Callable[[bool], Paths] | None,
+        device: torch.device,
+        adversary: Adversary | None = None,
     ) -> None:
-        self.distiller, self.data, self.walk, self.device = distiller, data, walk, device
+        self.distiller, self.data, self.walk, self.device, self.adversary = distiller, data, walk, device, adversary
         self.config = distiller.config
         self.order = BatchOrder(data, self.config.batch_size, self.config.seed)
         self.paths = walk(False) if walk else None
@@ -84,7 +96,21 @@ class Losses:
         if self.walk and not self.own and step >= self.config.own_from * self.config.steps:
             self.paths, self.own = self.walk(True), True
 
+    def after_step(self) -> None:
+        """After each optimizer step: the student's average and the adversary follow."""
+        self.distiller.student.after_step()
+        if self.adversary is not None:
+            self.adversary.after_step()
+
     def __call__(self, index: int, generator: Generator) -> Tensor:
+        clean, target = self._lesson(index, generator)
+        loss = pseudo_huber(clean, target, self.config.huber_c)
+        if self.adversary is None or index < self.config.adversarial_from * self.config.steps:
+            return loss
+        real = torch.stack([self.data.latents[number] for number in self.order[index]]).to(self.device)
+        return loss + self.config.adversarial * self.adversary.loss(clean, real, generator)
+
+    def _lesson(self, index: int, generator: Generator) -> tuple[Tensor, Tensor]:
         if self.paths is not None and float(torch.rand((), generator=generator)) < self.config.path_share:
             points = self.paths.draw(self.config.batch_size, self.config.first_share, generator)
             return self.distiller.on_paths(points.to(self.device))

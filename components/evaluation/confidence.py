@@ -72,5 +72,9 @@ def _rates(outcomes: Sequence[Outcome]) -> tuple[dict[str, dict[str, float]], di
             for value in ATTRIBUTES[name]
         }
     guess = {name: 1.0 / len(values) for name, values in ATTRIBUTES.items()}
-    chance = {name: (sum(found) + PRIOR * guess[name]) / (len(found) + PRIOR) for name, found in wrong.items() if name in counted}
+    chance = {
+        name: (sum(found) + PRIOR * guess[name]) / (len(found) + PRIOR)
+        for name, found in wrong.items()
+        if name in counted
+    }
     return rates, chance

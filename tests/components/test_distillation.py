@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from components.artifact import write_json
 from components.distillation import distill
+from components.distillation.adversary import WARM_UP, Adversary
 from components.distillation.lcm import LCMDistiller, Points, SolverGrid, pseudo_huber, solver_step
 from components.distillation.paths import Guide, walk_paths
 from components.distillation.stage import Losses
@@ -148,16 +149,16 @@ def test_an_exact_student_has_no_loss_and_the_teacher_is_asked_once():
     schedule, picture = NoiseSchedule.from_config(V), torch.full((1, 4, 2, 2), 0.25)
     oracle = Oracle(schedule, picture)
     distiller = LCMDistiller(oracle, schedule, Condition(torch.zeros(1, 3, 2)), DistillConfig())
-    loss = distiller.on_latents(
+    lesson = distiller.on_latents(
         picture.expand(8, -1, -1, -1), Condition(torch.zeros(8, 3, 2)), torch.Generator().manual_seed(0)
     )
     # c_skip lets a trace of x_t through at the smallest timesteps, on both sides alike up to one solver step
-    assert float(loss) < 1e-3
+    assert float(pseudo_huber(*lesson, 0.001)) < 1e-3
     assert oracle.asked == [16, 8, 8]
     t = torch.tensor([999, 259])
     xt = schedule.add_noise(picture.expand(2, -1, -1, -1), torch.randn(2, 4, 2, 2), t)
     points = Points(xt, t, picture.expand(2, -1, -1, -1), Condition(torch.zeros(2, 3, 2)), torch.ones(2))
-    assert float(distiller.on_paths(points)) < 1e-3
+    assert float(pseudo_huber(*distiller.on_paths(points), 0.001)) < 1e-3
 
 
 def test_guidance_is_uniform_in_the_range():
@@ -303,7 +304,7 @@ def test_the_stage_makes_a_model_that_draws(worlds, tmp_path, family, mode):
     assert images[0].tobytes() != before[0].tobytes()
 
 
-def test_an_interrupted_run_ends_equal(worlds, tmp_path):
+def test_an_interrupted_run_ends_equal(worlds, tmp_path, monkeypatch):
     """Stopped after the first checkpoint and started again, it ends with an uninterrupted run's weights."""
 
     class Stop(SilentLog):
@@ -311,8 +312,11 @@ def test_an_interrupted_run_ends_equal(worlds, tmp_path):
             if unit == "step" and done == 3:
                 raise KeyboardInterrupt
 
+    monkeypatch.setattr("components.distillation.adversary.WARM_UP", 1)
     base, inputs = worlds["sd15"]
-    config = config_for(base, path_share=0.5, paths=2, path_steps=2, own_from=0.5, samples=0)
+    config = config_for(
+        base, path_share=0.5, paths=2, path_steps=2, own_from=0.5, adversarial=0.2, adversarial_from=0.25, samples=0
+    )
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     distill(config, inputs, whole, SilentLog())
     with pytest.raises(KeyboardInterrupt):
@@ -321,6 +325,54 @@ def test_an_interrupted_run_ends_equal(worlds, tmp_path):
     distill(config, inputs, torn, SilentLog())
     name = "lcm_distilled_model/lcm_lora/adapter_model.safetensors"
     assert (whole / name).read_bytes() == (torn / name).read_bytes()
+
+
+def lines(count, generator):
+    """Latents with a sharp line each, and their blurred twins."""
+    sharp = torch.zeros(count, 4, 12, 12)
+    for picture, place in zip(sharp, torch.randint(2, 10, (count,), generator=generator).tolist(), strict=True):
+        picture[:, :, place] = 1.0
+    return sharp, torch.nn.functional.avg_pool2d(sharp, 3, stride=1, padding=1)
+
+
+def test_against_the_adversary_soft_lines_become_sharp():
+    adversary, generator = Adversary(4, 0, torch.device("cpu")), torch.Generator().manual_seed(0)
+    picture = lines(8, generator)[1].requires_grad_()
+    optimizer = torch.optim.Adam([picture], lr=0.02)
+    height = picture.detach().amax((2, 3)).mean().item()
+    assert height == pytest.approx(1 / 3)
+    for step in range(200):
+        loss = adversary.loss(picture, lines(8, generator)[0], generator)
+        assert (loss.item() == 0.0) == (step < WARM_UP)
+        if step >= WARM_UP:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        adversary.after_step()
+    assert picture.detach().amax((2, 3)).mean().item() > 2 * height
+
+
+def test_the_adversary_does_not_see_colours():
+    adversary = Adversary(4, 0, torch.device("cpu"))
+    gray, red = torch.zeros(1, 4, 12, 12), torch.tensor([3.0, 0.0, -1.0, 0.0]).view(1, 4, 1, 1).expand(1, 4, 12, 12)
+    torch.testing.assert_close(adversary.network(red), adversary.network(gray))
+
+
+def test_an_adversary_is_restored_in_place():
+    first, generator = Adversary(4, 0, torch.device("cpu")), torch.Generator().manual_seed(0)
+    for _ in range(3):
+        sharp, blurred = lines(8, generator)
+        first.loss(blurred, sharp, generator)
+        first.after_step()
+    second = Adversary(4, 1, torch.device("cpu"))
+    with torch.no_grad():
+        for name, value in second.state().items():
+            value.copy_(first.state()[name])
+    for adversary in (first, second):
+        adversary.loss(blurred, sharp, torch.Generator().manual_seed(1))
+        adversary.after_step()
+    for name, value in first.state().items():
+        assert torch.equal(value, second.state()[name]), name
 
 
 def test_a_missing_lora_is_named(worlds, tmp_path):
