@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from components.families.bundle import Bundle, Condition, Family
-from components.families.text import encoded
+from components.families.text import tokenize, weighed
 
 
 def encode(bundle: Bundle, prompts: Sequence[str], chunks: int) -> Condition:
@@ -17,15 +17,14 @@ def encode(bundle: Bundle, prompts: Sequence[str], chunks: int) -> Condition:
     """
     hidden, pooled = [], None
     for tokenizer, encoder in zip(bundle.tokenizers, bundle.text_encoders, strict=True):
-        outputs: list[Any] = []
 
-        def read(ids: Tensor, encoder: Any = encoder, outputs: list[Any] = outputs) -> Tensor:
-            outputs.append(encoder(ids.to(bundle.device), output_hidden_states=True))
-            states: Tensor = outputs[-1].hidden_states[-2].float()
-            return states
+        def states(ids: Tensor, encoder: Any = encoder) -> Tensor:
+            return _penultimate(encoder(ids.to(bundle.device), output_hidden_states=True))
 
-        hidden.append(encoded(tokenizer, prompts, chunks, read))
-        pooled = outputs[0][0].float()[::chunks].clone()
+        tokens = tokenize(tokenizer, prompts, chunks)
+        output = encoder(tokens.ids.flatten(0, 1).to(bundle.device), output_hidden_states=True)
+        hidden.append(weighed(tokenizer, tokens, _penultimate(output), states))
+        pooled = output[0].float()[::chunks].clone()
     condition = Condition(torch.cat(hidden, dim=-1), pooled)
     if bundle.zero_empty:
         nothing = torch.tensor([not prompt for prompt in prompts], device=condition.hidden.device)
@@ -33,6 +32,11 @@ def encode(bundle: Bundle, prompts: Sequence[str], chunks: int) -> Condition:
         if pooled is not None:
             pooled[nothing] = 0
     return condition
+
+
+def _penultimate(output: Any) -> Tensor:
+    states: Tensor = output.hidden_states[-2].float()
+    return states
 
 
 def added(bundle: Bundle, condition: Condition, latents: Tensor) -> dict[str, Tensor]:

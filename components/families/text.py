@@ -49,15 +49,18 @@ def tokenize(tokenizer: Any, prompts: Sequence[str], chunks: int = 1) -> Tokens:
 
 
 def encoded(tokenizer: Any, prompts: Sequence[str], chunks: int, encode: Callable[[Tensor], Tensor]) -> Tensor:
-    """Hidden states [B, chunks * length, D], weighed.
+    """Hidden states [B, chunks * length, D], weighed; `encode` makes [N, length, D] of token ids [N, length]."""
+    tokens = tokenize(tokenizer, prompts, chunks)
+    return weighed(tokenizer, tokens, encode(tokens.ids.flatten(0, 1)), encode)
+
+
+def weighed(tokenizer: Any, tokens: Tokens, hidden: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+    """Hidden states [B, chunks * length, D] of the tokens' [B * chunks, length, D], by their weights.
 
     Args:
-        encode: token ids [N, length] to hidden states [N, length, D]; called for the prompts first, and once more for
-            the empty one where words are weighed.
+        encode: as for `encoded`; asked for the empty prompt where words are weighed.
     """
-    tokens = tokenize(tokenizer, prompts, chunks)
     count, chunks, length = tokens.ids.shape
-    hidden = encode(tokens.ids.flatten(0, 1))
     if not tokens.plain:
         nothing = encode(tokenize(tokenizer, [""]).ids[0])
         weights = tokens.weights.flatten(0, 1)[..., None].to(hidden)

@@ -71,9 +71,9 @@ class ImageGenerator:
         seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
         steps = request.steps or self.promoted.card.steps
         prompt = self._prompt(request)
-        chunks = self._chunks(prompt, request.negative_prompt)
+        guided = (request.guidance_scale or 0) > 1  # else nobody reads the negative prompt
+        chunks = self._chunks(prompt, *([request.negative_prompt] if guided else []))
         condition = self.engine.encode([prompt], chunks)
-        guided = (request.guidance_scale or 0) > 1
         negative = self.engine.encode([request.negative_prompt], chunks) if guided else None
         noise = initial_noise(self.bundle, [seed], height, width)
         latents = noise

@@ -90,6 +90,13 @@ def test_the_trigger_is_added_once(generator):
     assert generator.draw(GenerateRequest(prompt="a", seed=1, trigger=False)).metadata["prompt"] == "a"
 
 
+def test_a_long_negative_prompt_that_nobody_reads_changes_nothing(generator):
+    plain, negative = (
+        generator.draw(GenerateRequest(prompt="red hair", seed=3, negative_prompt=text)) for text in ("", "bad " * 900)
+    )
+    assert plain.image.tobytes() == negative.image.tobytes()
+
+
 def test_negative_prompts_count_above_guidance_one(generator):
     asked = {"prompt": "a", "seed": 1, "steps": 2}
     plain, negative = (generator.draw(GenerateRequest(**asked, negative_prompt=text)) for text in ("", "bad"))
