@@ -51,8 +51,9 @@ def _rates(outcomes: Sequence[Outcome]) -> tuple[dict[str, dict[str, float]], di
 
     Only attributes that counted on some picture: of the others (clothes that a style does not draw) nothing is known.
     """
-    right: dict[str, dict[str, list[bool]]] = {name: {} for name in ATTRIBUTES}
-    wrong: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
+    counted = {name for outcome in outcomes for name in outcome.shown}
+    right: dict[str, dict[str, list[bool]]] = {name: {} for name in ATTRIBUTES if name in counted}
+    wrong: dict[str, list[bool]] = {name: [] for name in right}
     for outcome in outcomes:
         read = outcome.draft.asked
         for name, shown in outcome.shown.items():
@@ -61,10 +62,7 @@ def _rates(outcomes: Sequence[Outcome]) -> tuple[dict[str, dict[str, float]], di
             else:
                 wrong[name].append(shown)
     rates = {}
-    counted = {name for outcome in outcomes for name in outcome.shown}
     for name, found in right.items():
-        if name not in counted:
-            continue
         everything = [shown for values in found.values() for shown in values]
         own = (sum(everything) + 1.0) / (len(everything) + 2.0)
         rates[name] = {
@@ -72,9 +70,5 @@ def _rates(outcomes: Sequence[Outcome]) -> tuple[dict[str, dict[str, float]], di
             for value in ATTRIBUTES[name]
         }
     guess = {name: 1.0 / len(values) for name, values in ATTRIBUTES.items()}
-    chance = {
-        name: (sum(found) + PRIOR * guess[name]) / (len(found) + PRIOR)
-        for name, found in wrong.items()
-        if name in counted
-    }
+    chance = {name: (sum(found) + PRIOR * guess[name]) / (len(found) + PRIOR) for name, found in wrong.items()}
     return rates, chance
