@@ -12,13 +12,13 @@ MODALITIES = MappingProxyType(
         "image": Modality(
             name="image",
             recipe="components.recipe:ImageRecipe",
-            generator="components.generation.image:ImageGenerator",
+            generator="components.image.generator:ImageGenerator",
             stages=MappingProxyType(
                 {
-                    "dataset": "components.dataset.image:prepare",
-                    "train": "components.training.image:train",
-                    "distill": "components.distillation:distill",
-                    "evaluate": "components.evaluation.image:evaluate",
+                    "dataset": "components.image.dataset.stage:prepare",
+                    "train": "components.image.train:train",
+                    "distill": "components.image.distillation:distill",
+                    "evaluate": "components.image.evaluation.stage:evaluate",
                 }
             ),
         ),

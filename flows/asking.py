@@ -11,16 +11,16 @@ from pathlib import Path
 
 from components.contracts import Done
 from components.errors import RequestError
-from components.generation.image import ImageGenerator
-from components.generation.request import MAX_SEED, GenerateRequest
-from components.judge import Judge
+from components.image.generation.request import MAX_SEED, GenerateRequest
+from components.image.generator import ImageGenerator
+from components.image.reading import read, worded
+from components.portraits.judge import Judge
+from components.portraits.vocabulary import words
 from components.prompting.confidence import Calibration, read_calibration
 from components.prompting.rendering import rendered
 from components.prompting.schema import Reading, RobustPrompt
 from components.prompting.setup import make_generator
-from components.reading import read, worded
 from components.settings import settings
-from components.vocabulary import words
 
 DOUBT = 0.9
 """A reading below this probability is in doubt."""

@@ -22,7 +22,7 @@ def benchmark(recipe: str) -> dict[str, Any]:
         TrackingError: the recipe has no champion.
         GateRefused: figures fell below what the recipe's gate allows; the champion stays.
     """
-    from components.evaluation.gate import decide
+    from components.gate import decide
 
     quiet_environment()
     resolved = open_recipe(recipe)

@@ -107,7 +107,7 @@ def generate(
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a prompt that can be read in several ways.")] = False,
 ) -> None:
     """Draw a picture with the champion; the prompt may be Japanese or English and may have mistakes."""
-    from components.generation.request import GenerateRequest
+    from components.image.generation.request import GenerateRequest
 
     request = GenerateRequest(prompt=prompt, seed=seed, steps=steps, raw=raw)
     folder = model or _latest_champion()

@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
-from components import promptset
 from components.artifact import write_bytes
 from components.contracts import FIGURES
 from components.errors import GateRefused
+from components.image import promptset
 from components.recipe import ImageRecipe
 from components.runner import stage_folder, stage_names
 from components.settings import settings

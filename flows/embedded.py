@@ -54,8 +54,8 @@ class World:
 
 def make_renders(world: World) -> None:
     """Training pictures of the base styles, of the demo's style (for the judge alone), and held-out ones of all."""
-    from components.embedded import renders
-    from components.vocabulary import BASE_STYLES, DEMO_STYLE, STYLES
+    from components.portraits.vocabulary import BASE_STYLES, DEMO_STYLE, STYLES
+    from components.portraits.world import renders
 
     styles = {"train": BASE_STYLES, "lorelei": (DEMO_STYLE,), "heldout": STYLES}
     for name, (count, seed, held_out) in RENDERS.items():
@@ -68,9 +68,9 @@ def make_autoencoder(world: World) -> None:
 
     A warm start trains the decoder only, because the UNet in `data/` knows the latents of the encoder beside it.
     """
-    from components.embedded.autoencoder import psnr, train_autoencoder
-    from components.embedded.fitting import Budget
-    from components.embedded.renders import load
+    from components.portraits.world.autoencoder import psnr, train_autoencoder
+    from components.portraits.world.fitting import Budget
+    from components.portraits.world.renders import load
 
     images, _ = load(world.renders("train"))
     unseen, portraits = load(world.renders("heldout"))
@@ -93,10 +93,10 @@ def make_judge(world: World) -> None:
     import torch
     from diffusers import AutoencoderTiny
 
-    from components.embedded.autoencoder import reconstruct_all
-    from components.embedded.fitting import Budget
-    from components.embedded.judge import accuracy, save_judge, train_judge
-    from components.embedded.renders import load
+    from components.portraits.world.autoencoder import reconstruct_all
+    from components.portraits.world.fitting import Budget
+    from components.portraits.world.judge_training import accuracy, save_judge, train_judge
+    from components.portraits.world.renders import load
 
     sets = [load(world.renders(name)) for name in ("train", "lorelei")]
     images = as_planes(np.concatenate([pictures for pictures, _ in sets]))
@@ -128,10 +128,10 @@ def make_base(world: World) -> None:
     """Latents once, then the UNet and the text encoder together."""
     from diffusers import AutoencoderTiny
 
-    from components.embedded.autoencoder import cached_latents
-    from components.embedded.base import train_base
-    from components.embedded.fitting import Budget
-    from components.embedded.renders import load
+    from components.portraits.world.autoencoder import cached_latents
+    from components.portraits.world.base import train_base
+    from components.portraits.world.fitting import Budget
+    from components.portraits.world.renders import load
 
     images, portraits = load(world.renders("train"))
     autoencoder = AutoencoderTiny.from_pretrained(world.autoencoder).float().to(world.device)
@@ -154,18 +154,18 @@ def make_base(world: World) -> None:
 
 def make_reference(world: World) -> None:
     """What the demo's style looks like to the judge."""
-    from components.embedded.judge import build_reference
-    from components.judge import Judge
-    from components.vocabulary import DEMO_STYLE
+    from components.portraits.judge import Judge
+    from components.portraits.vocabulary import DEMO_STYLE
+    from components.portraits.world.judge_training import build_reference
 
     build_reference(Judge.load(world.data / "judge"), world.data / "reference", DEMO_STYLE)
 
 
 def report(world: World, count: int, guidance: Sequence[float]) -> None:
     """Adherence on the *select* prompts by attribute, for each guidance scale, and a grid of the first prompts."""
-    from components import promptset
-    from components.embedded.exam import examine, grid
-    from components.judge import Judge
+    from components.image import promptset
+    from components.portraits.judge import Judge
+    from components.portraits.world.exam import examine, grid
 
     items = promptset.load(world.data / "prompts", "select", count)
     judge = Judge.load(world.data / "judge")

@@ -156,7 +156,7 @@ def _registered(
     recipe: ImageRecipe, digest: str, mlflow_run: str, origin: Mapping[str, str], log: RunLog
 ) -> ModelVersion:
     """The version of this product: the one that an earlier, refused or interrupted run registered, or a new one."""
-    from components.generation.model import LORA, assemble
+    from components.image.product import LORA, assemble
 
     train, distill = stage_folder(recipe, "train"), stage_folder(recipe, "distill")
     data = tracking.data_digest()
@@ -185,7 +185,7 @@ def _registered(
 
 def _ask_gate(recipe: ImageRecipe, champion: ModelVersion | None, log: RunLog) -> tuple[str, ...]:
     """What speaks against the model that the stages made; nothing: it may be promoted."""
-    from components.evaluation.gate import decide
+    from components.gate import decide
 
     candidate: Figures = json.loads((stage_folder(recipe, "evaluate") / FIGURES).read_text(encoding="utf-8"))
     history = [recorded_figures(each) for each in tracking.versions(recipe.name) if _was_accepted(each)]
@@ -217,7 +217,7 @@ def _measured_again(recipe: ImageRecipe, champion: ModelVersion, candidate: Figu
 
 def evaluate_champion(recipe: ImageRecipe, champion: ModelVersion, out: Path, log: RunLog) -> Figures:
     """Run the evaluate stage on a promoted folder, which holds what `train` and `distill` made. Raises KyaraError."""
-    from components.generation.model import read_model
+    from components.image.product import read_model
 
     model = read_model(models_folder(recipe.name, recipe.modality) / champion.number)
     shutil.rmtree(out, ignore_errors=True)

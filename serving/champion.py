@@ -13,7 +13,7 @@ from typing import Any
 from components.artifact import MANIFEST, POINTER, open_sealed, pointed
 from components.contracts import Generator
 from components.errors import ArtifactError, KyaraError
-from components.generation.request import GenerateRequest
+from components.image.generation.request import GenerateRequest
 from components.prompting.schema import RobustPrompt
 
 logger = logging.getLogger("bentoml.kyara")

@@ -19,12 +19,12 @@ from starlette.responses import Response
 
 from components.contracts import Done
 from components.errors import KyaraError
-from components.generation.request import GenerateRequest
+from components.image.generation.request import GenerateRequest
+from components.image.reading import read, worded
+from components.portraits.reader.lexicon import LexiconClient
 from components.prompting.confidence import read_calibration
 from components.prompting.generator import RobustPromptGenerator
-from components.prompting.lexicon import LexiconClient
 from components.prompting.schema import RobustPrompt
-from components.reading import read, worded
 from serving.bundled import read_bundled, read_figures
 from serving.champion import Champion, Served
 from serving.errors import NotReadyError, answer, unexpected
@@ -73,7 +73,7 @@ class Kyara:
 
     def load(self, folder: Path) -> Served:
         """A model folder as a verified, warm model. Heavy: runs in the champion's thread."""
-        from components.generation.image import ImageGenerator
+        from components.image.generator import ImageGenerator
 
         config = self.bundled.config
         generator = ImageGenerator.load(folder, config.engine, config.precision, config.max_error)

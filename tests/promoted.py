@@ -19,7 +19,7 @@ def tiny_recipe(**package: Any) -> ImageRecipe:
 
 def tiny_version(models: Path, version: str, *, seed: int = 0) -> Path:
     """models/image/tiny/<version> as promote leaves it (the pointer apart); `seed` chooses the adapters' weights."""
-    from components.generation.model import LCM, LORA, assemble
+    from components.image.product import LCM, LORA, assemble
 
     recipe = tiny_recipe()
     train, distill = (models / f".stages-{version}" / stage for stage in ("train", "distill"))

@@ -74,7 +74,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     row = Modality(
         name="image",
         recipe="components.recipe:ImageRecipe",
-        generator="components.generation.image:ImageGenerator",
+        generator="components.image.generator:ImageGenerator",
         stages=MappingProxyType({name: f"tests.stages:{name}" for name in names}),
     )
     monkeypatch.setattr(modalities, "MODALITIES", MappingProxyType({"image": row}))

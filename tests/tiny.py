@@ -43,7 +43,7 @@ def tiny_dataset(folder: Path, base: Path, *, count: int = 10, trigger: str = "k
     import torch
     from safetensors.torch import save_file
 
-    from components.families.bundle import load_bundle
+    from components.image.families.bundle import load_bundle
 
     bundle = load_bundle(tiny_model(base))
     generator = torch.Generator().manual_seed(0)
@@ -82,8 +82,8 @@ def tiny_judge(folder: Path) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from components.judge import STYLE, JudgeNetwork
-    from components.vocabulary import ATTRIBUTES, STYLES
+    from components.portraits.judge import STYLE, JudgeNetwork
+    from components.portraits.vocabulary import ATTRIBUTES, STYLES
 
     heads = {**{head: list(values) for head, values in ATTRIBUTES.items()}, STYLE: list(STYLES)}
     with torch.random.fork_rng():

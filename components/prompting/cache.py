@@ -13,11 +13,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from components.portraits.vocabulary import ATTRIBUTES
 from components.prompting.clients.instruction import TEMPLATE_VERSION
 from components.prompting.schema import SCHEMA_VERSION, Client, Draft, PromptRequest
 from components.prompting.store import StoreStats, TextStore
 from components.recipe import Frozen
-from components.vocabulary import ATTRIBUTES
 
 
 class Answered(Frozen):

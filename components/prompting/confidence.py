@@ -3,7 +3,7 @@
 Of each attribute that was read we know how sure the reading is (p), how often the model shows the value when it is
 asked (r), and how often it is there unasked (c). So it is shown with p r + (1 - p) c, and all of them with the product.
 What that leaves out (words nobody understood, attributes that hinder each other) a logistic regression takes up: Platt
-scaling with two more inputs. `components.evaluation.confidence` learns it.
+scaling with two more inputs. `components.image.evaluation.confidence` learns it.
 """
 
 import math

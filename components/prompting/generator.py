@@ -4,12 +4,12 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from components.portraits.vocabulary import words
 from components.prompting.cache import Answered, PromptCache, cache_key
 from components.prompting.clients import AnswerError, ClientError, WrongAnswer
 from components.prompting.resilience import Resilience
 from components.prompting.schema import Client, Draft, Layer, PromptRequest, Provenance, RobustPrompt
 from components.prompting.validation import mended, mistakes
-from components.vocabulary import words
 
 logger = logging.getLogger("kyara")
 

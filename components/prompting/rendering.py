@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
+from components.portraits.vocabulary import ATTRIBUTES, words
 from components.prompting.schema import DEFAULT_WEIGHTS, Layer, RobustPrompt, plain
-from components.vocabulary import ATTRIBUTES, words
 
 CLIP_TOKENS = 75
 """Tokens that a CLIP text encoder reads besides its start and end marks."""

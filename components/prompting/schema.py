@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from components.portraits.vocabulary import ATTRIBUTES, Language
 from components.recipe import Frozen
-from components.vocabulary import ATTRIBUTES, Language
 
 SCHEMA_VERSION = 1
 MAX_REQUEST = 2000

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pydantic import TypeAdapter, ValidationError
 
 from components.errors import EnvironmentProblem
+from components.portraits.reader.lexicon import LexiconClient
 from components.prompting.cache import PromptCache
 from components.prompting.clients.anthropic import ANTHROPIC, AnthropicClient
 from components.prompting.clients.gemini import GEMINI_MODEL, GeminiClient
 from components.prompting.clients.openai import OPENAI, OpenAIClient
 from components.prompting.confidence import Calibration
 from components.prompting.generator import RobustPromptGenerator
-from components.prompting.lexicon import LexiconClient
 from components.prompting.schema import Client, Layer, LayerWeight
 from components.settings import PromptClient, Settings, settings
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 
+from components.portraits.vocabulary import ATTRIBUTES, words
 from components.prompting.schema import Draft
-from components.vocabulary import ATTRIBUTES, words
 
 TAG_WORDS = 8
 # Weights, LoRA calls, wildcards: what prompt languages of other programs read as commands.

@@ -8,17 +8,17 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from components import promptset
 from components.artifact import pointed, write_json
 from components.errors import DataError, RequestError
-from components.evaluation.prompting import PromptExam
-from components.evaluation.robustness import too_weak
-from components.generation.latent import load_variant
-from components.generation.model import LCM, LORA, read_model
-from components.judge import Judge
+from components.image import promptset
+from components.image.evaluation.prompting import PromptExam
+from components.image.evaluation.robustness import too_weak
+from components.image.generation.latent import load_variant
+from components.image.product import LCM, LORA, read_model
+from components.portraits.judge import Judge
+from components.portraits.reader.lexicon import LexiconClient
 from components.prompting.cache import PromptCache
 from components.prompting.generator import RobustPromptGenerator
-from components.prompting.lexicon import LexiconClient
 from components.prompting.schema import PromptRequest, RobustPrompt
 from components.runlog import ConsoleLog
 from components.settings import settings

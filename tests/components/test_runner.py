@@ -108,5 +108,5 @@ def test_an_unknown_stage_lists_the_known_ones(home: Path) -> None:
 
 
 def test_code_version_follows_imports_but_not_neutral_rooms() -> None:
-    assert code_version("components.metrics") == code_version("components.metrics")
-    assert code_version("components.metrics") != code_version("components.judge")
+    assert code_version("components.statistics") == code_version("components.statistics")
+    assert code_version("components.statistics") != code_version("components.portraits.judge")

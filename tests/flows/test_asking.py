@@ -6,9 +6,9 @@ import pytest
 
 from components.contracts import CALIBRATION
 from components.errors import ModelError, RequestError
-from components.generation.request import GenerateRequest
+from components.image.generation.request import GenerateRequest
+from components.portraits.reader.lexicon import LexiconClient
 from components.prompting.confidence import Calibration, read_calibration
-from components.prompting.lexicon import LexiconClient
 from components.prompting.schema import Draft, PromptRequest, Provenance, Reading, RobustPrompt
 from components.settings import settings
 from flows.asking import describe, draw, offers

@@ -12,7 +12,7 @@ import pytest
 
 from components.artifact import open_sealed, point
 from components.errors import ArtifactError, EnvironmentProblem, KyaraError, ModelError
-from components.generation.metadata import read_png
+from components.image.generation.metadata import read_png
 from components.settings import REPOSITORY, settings
 from flows.package import (
     REQUIREMENTS,
@@ -48,8 +48,8 @@ def test_only_what_serves_is_shipped() -> None:
     assert {
         "serving/service.py",
         "serving/line.py",
-        "components/generation/image.py",
-        "components/families/sdxl.py",
+        "components/image/generator.py",
+        "components/image/families/sdxl.py",
     } <= files
     rooms = (
         "dataset",

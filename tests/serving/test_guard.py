@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from components.generation.request import GenerateRequest
+from components.image.generation.request import GenerateRequest
 from serving.guard import LIMIT, Guard
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from components.portraits.vocabulary import ATTRIBUTES, words
 from components.prompting.schema import Draft, PromptRequest
-from components.vocabulary import ATTRIBUTES, words
 
 TEMPLATE_VERSION = 1
 """Part of every cache key: raise it with each change of what the model is told."""

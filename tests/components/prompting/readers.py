@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from components.portraits.vocabulary import ATTRIBUTES, words
 from components.prompting.schema import Draft, PromptRequest, Reading
-from components.vocabulary import ATTRIBUTES, words
 
 REQUEST = PromptRequest(text="pnik hiar girl with glasses", trigger="kyarachar", style="flat color")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from components.portraits.vocabulary import ATTRIBUTES
 from components.prompting.clients import (
     AnswerError,
     Blocked,
@@ -30,7 +31,6 @@ from components.prompting.clients.instruction import draft_schema, system_text, 
 from components.prompting.clients.openai import OpenAIClient
 from components.prompting.clients.secret import scrub
 from components.prompting.schema import Client, Draft, PromptRequest
-from components.vocabulary import ATTRIBUTES
 from tests.components.prompting.llm_server import KEY, LlmServer, Reply
 from tests.components.prompting.readers import GOOD, REQUEST
 

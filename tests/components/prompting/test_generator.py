@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
+from components.portraits.reader.lexicon import LexiconClient
+from components.portraits.vocabulary import ATTRIBUTES
 from components.prompting.cache import PromptCache
 from components.prompting.clients import Blocked, Busy, ClientError, Refused, Resting, Unreachable, WrongAnswer
 from components.prompting.clients.anthropic import AnthropicClient
 from components.prompting.clients.gemini import GeminiClient
 from components.prompting.clients.openai import OpenAIClient
 from components.prompting.generator import FALLBACK_TRUST, RobustPromptGenerator
-from components.prompting.lexicon import LexiconClient
 from components.prompting.rendering import rendered, unwanted
 from components.prompting.resilience import Resilience
 from components.prompting.schema import Client, Draft, PromptRequest, Provenance, Reading, RobustPrompt
 from components.prompting.validation import meaning, mended, mistakes
-from components.vocabulary import ATTRIBUTES
 from tests.components.prompting.llm_server import KEY, LlmServer, Reply
 from tests.components.prompting.readers import GOOD, REQUEST, WordReader
 

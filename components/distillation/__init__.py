@@ -1,5 +1,0 @@
-"""Distillation: a character model that needs four steps instead of twenty (latent consistency models)."""
-
-from components.distillation.stage import distill
-
-__all__ = ["distill"]

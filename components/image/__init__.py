@@ -1,0 +1,1 @@
+"""The modality image: diffusion models that draw a character."""

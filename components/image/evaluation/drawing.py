@@ -1,0 +1,149 @@
+"""The pictures that figures are taken from: every variant at equal prompts and seeds, each drawn once."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from components.contracts import RunLog
+from components.image.families.bundle import Bundle
+from components.image.generation.latent import Kind, load_variant, pictures
+from components.image.promptset import PromptItem, with_style, with_trigger
+from components.recipe import EvaluateConfig
+
+BASE, LORA = "base", "lora"
+NO_LORA, HALF_LORA = "lora-scale-0", "lora-scale-0.5"
+XY_PROMPTS = 6
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One column of the comparison. `guidance` None: as distilled."""
+
+    name: str
+    label: str
+    steps: int
+    guidance: float | None
+    kind: Kind
+    count: int
+
+
+def lcm_name(steps: int) -> str:
+    """Name of the student at that many steps, as in the figures' keys."""
+    return f"lcm{steps}"
+
+
+def variants(config: EvaluateConfig) -> list[Variant]:
+    """Base, LoRA, and the student at each of its step counts."""
+    steps, scale, count = config.teacher_steps, config.guidance, config.count
+    listed = [
+        Variant(BASE, f"base {steps}", steps, scale, "ddim", count),
+        Variant(LORA, f"LoRA {steps}", steps, scale, "ddim", count),
+    ]
+    for steps in config.lcm_steps:
+        count = config.count if steps == config.main_steps else config.other_count
+        listed.append(Variant(lcm_name(steps), f"LCM {steps}", steps, None, "lcm", count))
+    return listed
+
+
+@dataclass
+class Album:
+    """Pictures by variant and place, kept in a folder as they are drawn, so that an interrupted evaluation goes on."""
+
+    folder: Path
+    batch_size: int
+    side: int
+    tell: Callable[[int], None]
+
+    def path(self, name: str, index: int) -> Path:
+        """Where picture `index` of a variant lies."""
+        return self.folder / name / f"{index:05}.png"
+
+    def load(self, name: str, count: int) -> list[Image.Image]:
+        """The first `count` pictures of a variant."""
+        return [Image.open(self.path(name, index)).convert("RGB") for index in range(count)]
+
+    def draw(self, bundle: Bundle, variant: Variant, name: str, prompts: Sequence[str], seeds: Sequence[int]) -> None:
+        """Draw what is missing of `prompts`, a batch at a time."""
+        missing = [index for index in range(len(prompts)) if not self.path(name, index).is_file()]
+        self.tell(len(prompts) - len(missing))
+        (self.folder / name).mkdir(parents=True, exist_ok=True)
+        for batch in _chunks(missing, self.batch_size):
+            drawn = pictures(
+                bundle,
+                [prompts[index] for index in batch],
+                [seeds[index] for index in batch],
+                steps=variant.steps,
+                guidance=variant.guidance,
+                kind=variant.kind,
+                batch_size=self.batch_size,
+                size=(self.side, self.side),
+            )
+            for index, picture in zip(batch, drawn, strict=True):
+                self._keep(picture, self.path(name, index))
+            self.tell(len(batch))
+
+    @staticmethod
+    def _keep(picture: Image.Image, path: Path) -> None:
+        temporary = path.with_suffix(".part")
+        picture.save(temporary, "PNG", compress_level=1)
+        temporary.replace(path)
+
+
+def draw_all(
+    config: EvaluateConfig, items: Sequence[PromptItem], lora: Path, lcm: Path, folder: Path, log: RunLog
+) -> dict[str, list[Image.Image]]:
+    """Pictures by variant name; besides the variants, the LoRA at scales 0 and 0.5 for the XY grid.
+
+    Args:
+        items: prompts of the report set; a variant takes its first `count`.
+        lora, lcm: anime-lora-final and lcm_distilled_model.
+        folder: where pictures are kept.
+    """
+    columns = variants(config)
+    wanted = {column.name: column.count for column in columns}
+    wanted |= dict.fromkeys((NO_LORA, HALF_LORA), min(XY_PROMPTS, config.count))
+    album = Album(folder, config.batch_size, config.model.resolution, _counter(sum(wanted.values()), log))
+    seeds = [item.seed for item in items]
+    called = [with_trigger(item.prompt, config.trigger) for item in items]
+    word = config.base_style
+    plain = [with_style(item.prompt, word) if word else item.prompt for item in items]
+    base, teacher, *students = columns
+
+    bundle = load_variant(config.model)
+    album.draw(bundle, base, BASE, plain[: base.count], seeds)
+    album.draw(bundle, teacher, NO_LORA, called[: wanted[NO_LORA]], seeds)
+    weights = {name: weight.detach().clone() for name, weight in bundle.unet.named_parameters()}
+    bundle = load_variant(config.model, lora=lora)
+    album.draw(bundle, teacher, LORA, called[: teacher.count], seeds)
+    _halve(bundle, weights)
+    album.draw(bundle, teacher, HALF_LORA, called[: wanted[HALF_LORA]], seeds)
+    bundle = load_variant(config.model, lora=lora, lcm=lcm)
+    for student in students:
+        album.draw(bundle, student, student.name, called[: student.count], seeds)
+    return {name: album.load(name, count) for name, count in wanted.items()}
+
+
+@torch.no_grad()
+def _halve(bundle: Bundle, base: Mapping[str, Tensor]) -> None:
+    """A fused LoRA is W + s * delta: the mean with the base's weights W is the LoRA at half its scale."""
+    for name, weight in bundle.unet.named_parameters():
+        weight.lerp_(base[name], 0.5)
+
+
+def _counter(total: int, log: RunLog) -> Callable[[int], None]:
+    done = 0
+
+    def tell(more: int) -> None:
+        nonlocal done
+        done += more
+        log.progress(done, total, unit="picture")
+
+    return tell
+
+
+def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

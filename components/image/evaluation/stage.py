@@ -1,0 +1,228 @@
+"""The evaluate stage: base, LoRA and student side by side, at equal prompts and seeds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.numpy import load_file
+
+from components import statistics
+from components.artifact import write_json
+from components.contracts import FIGURES, RunLog
+from components.errors import DataError, RecipeError
+from components.image import promptset
+from components.image.evaluation import plots
+from components.image.evaluation.benchmark import Speed, measure
+from components.image.evaluation.drawing import BASE, HALF_LORA, LORA, NO_LORA, Variant, draw_all, lcm_name, variants
+from components.image.evaluation.figures import (
+    Figures,
+    Judged,
+    judged_figures,
+    kept_promises,
+    plain_figures,
+    psnr,
+    variant_rows,
+)
+from components.image.evaluation.prompting import PromptExam
+from components.image.evaluation.sheets import contact, sheet
+from components.image.families.bundle import load_bundle
+from components.image.generation.latent import load_variant
+from components.image.promptset import PromptItem
+from components.portraits.judge import Judge, Verdict
+from components.portraits.vocabulary import STYLES
+from components.recipe import EvaluateConfig
+from components.statistics import Floats
+
+_COMPARED = 8
+_SHOWN = 32
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Who judges: the judge, and its features [N, D] of held-out pictures of the style where there are any."""
+
+    judge: Judge
+    reference: Floats | None
+
+
+def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, log: RunLog) -> None:
+    """Draw, judge, time; write metrics.json, rows.json, grids/, xy.png and plots/.
+
+    Pictures lie in `out/.pictures` as they are drawn: an interrupted evaluation goes on where it stopped.
+
+    Raises:
+        DataError: prompts, reference features or the dataset cannot be read.
+        ModelError: a model or the judge cannot be loaded.
+        RecipeError: a style that the vocabulary does not know.
+    """
+    lora, lcm = inputs["train"] / "anime-lora-final", inputs["distill"] / "lcm_distilled_model"
+    items = _prompts(config, inputs)
+    panel = _panel(config, inputs, log)
+    drawn = draw_all(config, items, lora, lcm, out / ".pictures", log)
+    figures = plain_figures(config, drawn)
+    figures.put("vae.psnr", _reconstruction(config, inputs["dataset"]))
+    figures.values |= {"judge.digest": None, "prompts.digest": _prompts_digest(inputs), "prompts.count": config.count}
+    if panel is not None:
+        verdicts = {variant.name: panel.judge.look(drawn[variant.name]) for variant in variants(config)}
+        training = panel.judge.look(_pictures(inputs["dataset"], "train")).features
+        judged = Judged(verdicts, np.asarray(training, np.float64), panel.reference)
+        figures.values |= judged_figures(config, items, judged).values
+        figures.values |= {"judge.digest": panel.judge.digest, "judge.mean_accuracy": panel.judge.mean_accuracy}
+        plots.by_attribute(out / "plots" / "attributes.png", _attribute_shares(config, items, verdicts))
+        log.table("prompts", _prompt_rows(config, items, verdicts))
+        figures.values |= _examine_prompts(config, inputs, panel.judge, out, log)
+    speed = measure(config, items[0].prompt, lora, lcm, log)
+    for name, value in speed.figures().items():
+        figures.put(name, value)
+    figures.values |= {"speed.engine_name": speed.engine, "speed.engine_error": speed.engine_error}
+    _grids(config, items, drawn, out)
+    _report(config, figures, speed, out, log)
+
+
+def _examine_prompts(
+    config: EvaluateConfig, inputs: Mapping[str, Path], judge: Judge, out: Path, log: RunLog
+) -> dict[str, Any]:
+    """How the student takes prompts with mistakes, raw and read: `prompts.*`, `calibration.json`, a grid and a plot."""
+    if not config.calibrate_count or "prompts" not in inputs:
+        return {}
+    lora, lcm = inputs["train"] / "anime-lora-final", inputs["distill"] / "lcm_distilled_model"
+    bundle = load_variant(config.model, lora=lora, lcm=lcm)
+    exam = PromptExam(config, bundle, judge, inputs["prompts"], out, log)
+    found = exam.measure(config.attacked_count, exam.calibrate(config.calibrate_count))
+    return {f"prompts.{name}": value for name, value in found.values.items()}
+
+
+def _panel(config: EvaluateConfig, inputs: Mapping[str, Path], log: RunLog) -> Panel | None:
+    """Read before anything is drawn, so that what is missing is said at once."""
+    if "judge" not in inputs:
+        log.warn("there is no judge: adherence, style, copying and KID are left out")
+        return None
+    for name, style in (("style", config.style), ("base_style", config.base_style)):
+        if style not in STYLES:
+            hint = f"Expected one of: {', '.join(STYLES)}; or set evaluate.judge to null."
+            raise RecipeError(f"evaluate.{name} {style!r} is not in the vocabulary.", hint=hint)
+    if "reference" not in inputs:
+        log.warn("there are no reference features: KID and copying are left out")
+        return Panel(Judge.load(inputs["judge"]), None)
+    return Panel(Judge.load(inputs["judge"]), _reference(inputs["reference"], config.style))
+
+
+def _prompts(config: EvaluateConfig, inputs: Mapping[str, Path]) -> tuple[PromptItem, ...]:
+    """The report set; without one the captions of the dataset's own pictures, held-out pictures first."""
+    if "prompts" in inputs:
+        return promptset.load(inputs["prompts"], "report", config.count)
+    index = json.loads((inputs["dataset"] / "index.json").read_text(encoding="utf-8"))
+    samples = sorted(index["samples"], key=lambda sample: (sample["split"] == "train", sample["id"]))
+    texts = [sample["captions"][0].removeprefix(index["trigger"]).lstrip(" ,") for sample in samples]
+    repeated = [PromptItem(texts[place % len(texts)], {}, place) for place in range(config.count)]
+    return tuple(repeated)
+
+
+def _prompts_digest(inputs: Mapping[str, Path]) -> str | None:
+    return promptset.digest(inputs["prompts"]) if "prompts" in inputs else None
+
+
+def _reference(folder: Path, style: str) -> Floats:
+    path = folder / f"{style}.safetensors"
+    try:
+        return np.asarray(load_file(path)["features"], np.float64)
+    except (OSError, KeyError, ValueError) as error:
+        hint = "Run `dvc pull`, or set evaluate.reference to null."
+        raise DataError(f"reference features {str(path)!r} cannot be read: {error}.", hint=hint) from error
+
+
+def _pictures(dataset: Path, split: str) -> list[Image.Image]:
+    index = json.loads((dataset / "index.json").read_text(encoding="utf-8"))
+    names = [sample["id"] for sample in index["samples"] if sample["split"] == split]
+    return [Image.open(dataset / "images" / f"{name}.png").convert("RGB") for name in names]
+
+
+def _reconstruction(config: EvaluateConfig, dataset: Path) -> statistics.Estimate | float:
+    """PSNR in dB of held-out pictures through the VAE and back."""
+    held_out = _pictures(dataset, "val")
+    if not held_out:
+        return float("nan")
+    bundle = load_bundle(config.model)
+    ratios = []
+    for picture in held_out:
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+        back = bundle.decode_latents(bundle.encode_images(pixels * 2 - 1)).cpu()
+        ratios.append(psnr(pixels.double().numpy(), back.double().numpy()))
+    return statistics.Bootstrap(len(ratios), config.bootstrap, config.seed).mean(np.concatenate(ratios))
+
+
+def _attribute_shares(
+    config: EvaluateConfig, items: Sequence[PromptItem], verdicts: Mapping[str, Verdict]
+) -> dict[str, dict[str, float]]:
+    asked = [item.attributes for item in items]
+    shares = {}
+    for name in (BASE, LORA, lcm_name(config.main_steps)):
+        style = str(config.base_style) if name == BASE else config.style
+        hits = statistics.attribute_hits(asked, verdicts[name].attributes, style)
+        shares[name] = {key: statistics.mean(row) for key, row in hits.items() if not np.isnan(row).all()}
+    return shares
+
+
+def _prompt_rows(
+    config: EvaluateConfig, items: Sequence[PromptItem], verdicts: Mapping[str, Verdict]
+) -> list[dict[str, Any]]:
+    """One row a prompt, the worst of the student first: where to look."""
+    columns = {
+        name: kept_promises(items, verdicts[name], str(config.base_style) if name == BASE else config.style)
+        for name in (BASE, LORA, lcm_name(config.main_steps))
+    }
+    rows = [
+        {"prompt": item.prompt, "seed": item.seed, **{name: _plain(values[place]) for name, values in columns.items()}}
+        for place, item in enumerate(items)
+    ]
+    return sorted(rows, key=lambda row: (row[lcm_name(config.main_steps)] or 0, row["prompt"]))
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def _grids(
+    config: EvaluateConfig, items: Sequence[PromptItem], drawn: Mapping[str, Sequence[Image.Image]], out: Path
+) -> None:
+    grids = out / "grids"
+    grids.mkdir(exist_ok=True)
+    for name in (BASE, LORA, lcm_name(config.main_steps)):
+        contact(drawn[name][:_SHOWN]).save(grids / f"{name}.png")
+    columns: list[Variant] = variants(config)
+    count = min(_COMPARED, *(column.count for column in columns))
+    labels = [item.prompt for item in items]
+    rows = [[drawn[column.name][place] for column in columns] for place in range(count)]
+    sheet(rows, [column.label for column in columns], labels[:count]).save(grids / "compare.png")
+    scales = {"no LoRA": NO_LORA, "LoRA 0.5": HALF_LORA, "LoRA 1": LORA}
+    rows = [[drawn[name][place] for name in scales.values()] for place in range(len(drawn[NO_LORA]))]
+    sheet(rows, list(scales), labels[: len(rows)]).save(out / "xy.png")
+
+
+def _report(config: EvaluateConfig, figures: Figures, speed: Speed, out: Path, log: RunLog) -> None:
+    columns = variants(config)
+    rows = variant_rows([column.name for column in columns], figures.values)
+    for row, column in zip(rows, columns, strict=True):
+        # The base does what the LoRA does: it is fused.
+        timing = speed.timings[LORA if column.name == BASE else column.name]
+        row |= {
+            "steps": column.steps,
+            "pictures": column.count,
+            "latency_ms": timing.median,
+            "peak_mib": timing.peak_mib,
+        }
+    write_json(out / FIGURES, figures.values)
+    write_json(out / "rows.json", rows)
+    if f"{lcm_name(config.main_steps)}.adherence" in figures.values:
+        plots.by_steps(out / "plots" / "steps.png", figures.values, config.lcm_steps)
+    plots.latency(out / "plots" / "latency.png", {name: timing.median for name, timing in speed.timings.items()})
+    log.metrics(figures.numbers())
+    log.table("variants", rows)
+    for path in sorted(chain(out.glob("grids/*.png"), out.glob("plots/*.png"), [out / "xy.png", out / FIGURES])):
+        log.file(path, path.parent.name if path.parent != out else "")

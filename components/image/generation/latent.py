@@ -1,0 +1,217 @@
+"""From noise to latents to pictures, for any family, sampler and engine. A seed gives its picture in any batch."""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from components.errors import ModelError
+from components.image.families.bundle import Bundle, Condition, load_bundle
+from components.image.generation.sampler import (
+    Grid,
+    combine,
+    consistency,
+    ddim_grid,
+    ddim_move,
+    embed_guidance,
+    lcm_grid,
+)
+from components.recipe import ModelConfig
+
+Kind = Literal["ddim", "lcm"]
+Predict = Callable[[Tensor, Tensor, Condition, Tensor | None], Tensor]
+
+
+def initial_noise(bundle: Bundle, seeds: Sequence[int], height: int, width: int) -> Tensor:
+    """Standard normal latents [B, C, height/scale, width/scale], float32 on the CPU; height and width in pixels."""
+    shape = (1, bundle.latent_channels, height // bundle.scale, width // bundle.scale)
+    return _draw(_generators(seeds), shape)
+
+
+@torch.no_grad()
+def sample(
+    bundle: Bundle,
+    condition: Condition,
+    negative: Condition | None = None,
+    *,
+    noise: Tensor,
+    steps: int,
+    guidance: float | None = None,
+    kind: Kind = "ddim",
+    seeds: Sequence[int],
+    predict: Predict | None = None,
+) -> Iterator[tuple[int, Tensor]]:
+    """Denoise; after each step yield how many are done and the clean latents as estimated, last the final ones.
+
+    Args:
+        condition, negative: encoded prompts [B] and what to move away from [B] or [1].
+        noise: from `initial_noise` with the same seeds.
+        guidance: the usual scale; 1 or less asks without `negative`. None ("lcm" only): as distilled. A student with
+            embedded guidance takes the scale as an input, within its range, and never asks twice.
+        seeds: one per picture; "lcm" adds noise between steps.
+        predict: an engine's UNet instead of the bundle's.
+    """
+    predict = predict or bundle.predict
+    embedding, scale = _guidance(bundle, guidance, len(noise), kind)
+    if scale > 1:
+        if negative is None:
+            raise ValueError("guidance above 1 needs a negative condition")
+        condition = Condition.cat([negative.expand(len(noise)) if len(negative) == 1 else negative, condition])
+    grid = _grid(bundle, steps, kind)
+    generators = _generators(seeds)
+    shape = (1, *noise.shape[1:])
+    _draw(generators, shape)  # what the initial noise was: go on behind it, as diffusers' pipelines do
+    x = noise.to(bundle.device)
+    for done, (t, landing) in enumerate(zip(grid.timesteps, grid.landing.to(x.device), strict=True), start=1):
+        output = _ask(predict, x, int(t), condition, embedding, scale)
+        steps_at = torch.full((len(x),), int(t), device=x.device)
+        if kind == "lcm":
+            clean = consistency(bundle.schedule, output, x, steps_at, float(bundle.lcm.get("timestep_scaling", 10.0)))
+            x = clean if done == steps else ddim_move(clean, _draw(generators, shape).to(x.device), landing)
+        else:
+            clean = bundle.schedule.x0(output, x, steps_at)
+            x = ddim_move(clean, bundle.schedule.eps(output, x, steps_at), landing)
+        yield done, x if done == steps else clean
+
+
+def pictures(
+    bundle: Bundle,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    steps: int,
+    guidance: float | None = None,
+    kind: Kind = "ddim",
+    negative: str = "",
+    batch_size: int = 16,
+    size: tuple[int, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Image.Image]:
+    """One picture per prompt and seed; `size` is (width, height) in pixels, default the UNet's own."""
+    width, height = size or (int(bundle.unet.config.sample_size) * bundle.scale,) * 2
+    empty = bundle.encode_prompts([negative])
+    images: list[Image.Image] = []
+    for start in range(0, len(prompts), batch_size):
+        part = slice(start, start + batch_size)
+        noise = initial_noise(bundle, seeds[part], height, width)
+        condition = bundle.encode_prompts(prompts[part])
+        options: dict[str, Any] = {"steps": steps, "guidance": guidance, "kind": kind, "seeds": seeds[part]}
+        latents = last(sample(bundle, condition, empty, noise=noise, **options))
+        images += to_images(bundle.decode_latents(latents))
+        if progress is not None:
+            progress(len(images), len(prompts))
+    return images
+
+
+def last(steps: Iterator[tuple[int, Tensor]]) -> Tensor:
+    """Run `sample` to its end: the final latents."""
+    ((_, latents),) = deque(steps, maxlen=1)
+    return latents
+
+
+def to_images(pixels: Tensor) -> list[Image.Image]:
+    """Pictures [B, 3, H, W] in [0, 1] as 8-bit RGB."""
+    array = (pixels.float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(picture) for picture in array]
+
+
+def load_variant(
+    model: ModelConfig, *, lora: Path | None = None, lcm: Path | None = None, device: torch.device | None = None
+) -> Bundle:
+    """A base with its LoRAs fused into the UNet; `lcm`: an lcm_distilled_model folder ("full" mode: its UNet instead).
+
+    Raises:
+        ModelError: an adapter is missing, damaged or made for another base.
+    """
+    bundle = load_bundle(model, device=device)
+    facts = _lcm_metadata(lcm) if lcm else {}
+    if lora and facts.get("mode") != "full":
+        fuse(bundle.unet, lora)
+    if lcm and facts["mode"] == "lora":
+        fuse(bundle.unet, lcm / "lcm_lora")
+    elif lcm:
+        bundle.unet = _student(lcm / "unet", bundle)
+    bundle.lcm = facts
+    return bundle
+
+
+def fuse(unet: Any, adapter: Path) -> None:
+    """Add an adapter in peft form to the UNet's weights, in place. Raises ModelError where it does not fit."""
+    from peft import PeftModel
+
+    try:
+        merged = PeftModel.from_pretrained(unet, str(adapter)).merge_and_unload()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(
+            f"adapter {str(adapter)!r} cannot be loaded: {error}.", hint="It must be a peft folder made for this base."
+        ) from error
+    assert merged is unet
+    unet.requires_grad_(False).eval()
+
+
+def _student(folder: Path, bundle: Bundle) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    try:
+        unet = UNet2DConditionModel.from_pretrained(str(folder), torch_dtype=bundle.dtype, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"distilled UNet {str(folder)!r} cannot be loaded: {error}.", hint="Run the distill stage again."
+        ) from error
+    memory = torch.channels_last if bundle.device.type == "cpu" else torch.contiguous_format
+    return unet.to(device=bundle.device, memory_format=memory).requires_grad_(False).eval()
+
+
+def _lcm_metadata(folder: Path) -> dict[str, object]:
+    try:
+        facts: dict[str, object] = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"distilled model {str(folder)!r} has no readable metadata.json: {error}.", hint="Run the distill stage."
+        ) from error
+    if facts.get("mode") not in ("lora", "full"):
+        raise ModelError(
+            f"distilled model {str(folder)!r} has mode {facts.get('mode')!r}.", hint="Expected lora or full."
+        )
+    return facts
+
+
+def _guidance(bundle: Bundle, guidance: float | None, count: int, kind: Kind) -> tuple[Tensor | None, float]:
+    """What the UNet is told about guidance, and the scale of classifier-free guidance around it (1: none)."""
+    dimensions = getattr(bundle.unet.config, "time_cond_proj_dim", None)
+    if dimensions is not None:
+        low, high = bundle.lcm["guidance_range"]
+        scale = float(bundle.lcm["guidance"]) if guidance is None else min(max(guidance, low), high)
+        return embed_guidance(torch.full((count,), scale - 1, device=bundle.device), dimensions), 1.0
+    if guidance is None and kind == "ddim":
+        raise ValueError("the ddim sampler needs a guidance scale")
+    return None, guidance or 1.0
+
+
+def _grid(bundle: Bundle, steps: int, kind: Kind) -> Grid:
+    if kind == "lcm":
+        return lcm_grid(bundle.schedule, steps, int(bundle.lcm.get("solver_steps", 50)))
+    return ddim_grid(bundle.scheduler_config, steps)
+
+
+def _ask(predict: Predict, x: Tensor, t: int, condition: Condition, embedding: Tensor | None, scale: float) -> Tensor:
+    """The model's output, guided: both halves of the condition (negative first) in one batch."""
+    if scale <= 1:
+        return predict(x, torch.full((len(x),), t, device=x.device), condition, embedding)
+    both = torch.cat([x, x])
+    uncond, cond = predict(both, torch.full((len(both),), t, device=x.device), condition, None).chunk(2)
+    return combine(cond, uncond, scale)
+
+
+def _generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One per picture, on the CPU, so that a seed means the same on every device and in every batch."""
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+
+def _draw(generators: Sequence[torch.Generator], shape: tuple[int, ...]) -> Tensor:
+    return torch.cat([torch.randn(shape, generator=generator) for generator in generators])

@@ -1,0 +1,235 @@
+"""A bundle whose networks run in OpenVINO: converted once, kept by digest, compiled for each shape that is asked."""
+
+import copy
+import hashlib
+import json
+import logging
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import openvino as ov
+import torch
+from torch import Tensor, nn
+
+from components.artifact import replacing
+from components.image.families.bundle import Bundle
+from components.image.generation.engine import Decoder, Engine, Reference, accept
+from components.settings import settings
+
+logger = logging.getLogger("kyara")
+BF16, F32 = "bfloat16", "float32"
+_HINTS = {BF16: "bf16", F32: "f32"}
+_SHAPES_KEPT = 4
+_CONVERSION = 2
+"""Of this file: raised when networks are converted otherwise than before."""
+
+
+class Network:
+    """One converted network. Static shapes are the fastest on a CPU, so each gets a compilation; the latest stay."""
+
+    def __init__(self, model: Any, precision: str, blobs: Path | None) -> None:
+        self.model, self.precision, self.blobs = model, precision, blobs
+        self._compiled: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        """Outputs for inputs in the network's own order; float32 or int64 on the CPU."""
+        shapes = tuple(tuple(value.shape) for value in inputs)
+        if shapes not in self._compiled:
+            self._compiled[shapes] = self._compile(shapes)
+            if len(self._compiled) > _SHAPES_KEPT:
+                self._compiled.popitem(last=False)
+        self._compiled.move_to_end(shapes)
+        results = self._compiled[shapes]([value.detach().contiguous().numpy() for value in inputs])
+        return [torch.from_numpy(results[index]) for index in range(len(results))]
+
+    def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
+        model = self.model.clone()
+        model.reshape({port: list(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS[self.precision]}
+        if settings().threads:
+            options["INFERENCE_NUM_THREADS"] = str(settings().threads)
+        if self.blobs:
+            options["CACHE_DIR"] = str(self.blobs)
+        return ov.Core().compile_model(model, "CPU", options)
+
+
+class UNet(nn.Module):
+    """Stands in for a diffusers UNet; called as Bundle.predict calls it.
+
+    Timesteps become waves out here: bfloat16 rounds t = 999 to 1000, which made most of a student's error.
+    """
+
+    def __init__(self, unet: Any, network: Network) -> None:
+        super().__init__()
+        self.config, self._waves, self._network = unet.config, unet.time_proj, network
+        self.kind = nn.Parameter(torch.zeros(0), requires_grad=False)  # tells callers the dtype
+
+    def forward(
+        self, sample: Tensor, t: Tensor, encoder_hidden_states: Tensor, timestep_cond: Tensor | None = None,
+        added_cond_kwargs: dict[str, Tensor] | None = None, return_dict: bool = False,
+    ) -> tuple[Tensor]:  # fmt: skip
+        """The output [B, C, h, w] in a tuple."""
+        extra = [*([] if timestep_cond is None else [timestep_cond]), *(added_cond_kwargs or {}).values()]
+        return (self._network(sample, self._waves(t), encoder_hidden_states, *extra)[0],)
+
+
+class TextOutput(NamedTuple):
+    """Of transformers' output, what the families read: [0] and hidden_states[-2]."""
+
+    first: Tensor
+    hidden_states: tuple[Tensor, Tensor]
+
+
+class TextEncoder(nn.Module):
+    """Stands in for a CLIP text encoder."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self._network = network
+
+    def forward(self, input_ids: Tensor, output_hidden_states: bool = False) -> TextOutput:
+        """Tokens [B, 77]."""
+        first, penultimate, last = self._network(input_ids)
+        return TextOutput(first, (penultimate, last))
+
+
+def build_openvino(
+    bundle: Bundle, reference: Reference, precision: str, max_error: float, cache_dir: Path | None
+) -> Engine:
+    """UNet and decoder in bfloat16 where their errors allow, the text encoder in float32."""
+    folder = None if cache_dir is None else cache_dir / network_digest(bundle)[:32]
+    models = _models(bundle, reference, folder)
+    low = BF16 if precision != F32 and "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else F32
+    chosen = {"unet": low, "vae": low}
+    running = _running(bundle, models, chosen, folder)
+    errors = reference.errors(running)
+    if low == BF16:
+        kept = {
+            "unet": accept(precision, "UNet", errors["latents"], max_error),
+            "vae": accept(precision, "VAE", errors["picture"], max_error),
+        }
+        if not all(kept.values()):
+            chosen = {part: BF16 if kept[part] else F32 for part in kept}
+            running = _running(bundle, models, chosen, folder)
+            errors = reference.errors(running)
+    return Engine(running, "openvino", chosen, errors)
+
+
+def network_digest(bundle: Bundle) -> str:
+    """sha256 over weights and configs of all networks, and the versions that convert them."""
+    state = hashlib.sha256(f"{_CONVERSION} {ov.__version__} {torch.__version__}".encode())
+    for module in (bundle.unet, bundle.vae, *bundle.text_encoders):
+        config = module.config.to_dict() if hasattr(module.config, "to_dict") else dict(module.config)
+        state.update(json.dumps(config, sort_keys=True, default=str).encode())
+        for name, value in module.state_dict().items():
+            state.update(name.encode())
+            state.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
+
+
+def _running(bundle: Bundle, models: dict[str, Any], precision: dict[str, str], folder: Path | None) -> Bundle:
+    blobs = None if folder is None else folder / "blobs"
+    texts = tuple(
+        TextEncoder(Network(models[f"text_{index}"], F32, blobs)) for index in range(len(bundle.text_encoders))
+    )
+    decoder = Network(models["vae"], precision["vae"], blobs)
+    return replace(
+        bundle,
+        unet=UNet(bundle.unet, Network(models["unet"], precision["unet"], blobs)),
+        vae=Decoder(bundle.vae, lambda latents: decoder(latents)[0]),
+        text_encoders=texts,
+    )
+
+
+def _models(bundle: Bundle, reference: Reference, folder: Path | None) -> dict[str, Any]:
+    """Converted networks by name, from the folder where they lie there."""
+    names = ["unet", "vae", *(f"text_{index}" for index in range(len(bundle.text_encoders)))]
+    kept = None if folder is None else folder / "networks"
+    if kept is not None and kept.is_dir():
+        try:
+            return {name: ov.Core().read_model(kept / f"{name}.xml") for name in names}
+        except RuntimeError as error:
+            logger.warning("the kept networks in %s are damaged and are converted again: %s", kept, error)
+    models = dict(zip(names, _convert(bundle, reference), strict=True))
+    if kept is not None:
+        with replacing(kept) as temporary:
+            temporary.mkdir()
+            for name, model in models.items():
+                ov.save_model(model, temporary / f"{name}.xml", compress_to_fp16=False)
+    return models
+
+
+def _convert(bundle: Bundle, reference: Reference) -> Iterator[Any]:
+    """UNet, decoder, text encoders, in float32."""
+    condition = bundle.encode_prompts([reference.prompt])
+    added = bundle.family.added(bundle, condition, reference.noise) or {}
+    dimensions = getattr(bundle.unet.config, "time_cond_proj_dim", None)
+    example = [
+        reference.noise,
+        bundle.unet.time_proj(torch.ones(1)),
+        condition.hidden,
+        *([torch.zeros(1, dimensions)] if dimensions else []),
+        *added.values(),
+    ]
+    yield _trace(_UNetCall(bundle.unet, bool(dimensions), tuple(added)), example)
+    yield _trace(_DecodeCall(bundle.vae), [reference.latents])
+    for encoder, tokenizer in zip(bundle.text_encoders, bundle.tokenizers, strict=True):
+        ids = tokenizer(
+            ["a"], padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt"
+        ).input_ids
+        yield _trace(_TextCall(encoder), [ids])
+
+
+def _trace(module: nn.Module, example: list[Tensor]) -> Any:
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's, about Python values in diffusers' shape checks
+        return ov.convert_model(module.eval(), example_input=tuple(example))
+
+
+class _UNetCall(nn.Module):
+    """Plain tensors in a fixed order instead of diffusers' keywords; the timestep as waves [B, C]."""
+
+    def __init__(self, unet: nn.Module, guided: bool, added: tuple[str, ...]) -> None:
+        super().__init__()
+        taking_waves: Any = copy.copy(unet)
+        taking_waves.get_time_embed = lambda sample, timestep: timestep
+        self.unet = taking_waves
+        self.guided, self.added = guided, added
+
+    def forward(self, sample: Tensor, waves: Tensor, hidden: Tensor, *extra: Tensor) -> Tensor:
+        rest = list(extra)
+        guidance = rest.pop(0) if self.guided else None
+        added = dict(zip(self.added, rest, strict=True)) or None
+        output: Tensor = self.unet(
+            sample,
+            waves,
+            encoder_hidden_states=hidden,
+            timestep_cond=guidance,
+            added_cond_kwargs=added,
+            return_dict=False,
+        )[0]
+        return output
+
+
+class _DecodeCall(nn.Module):
+    def __init__(self, vae: nn.Module) -> None:
+        super().__init__()
+        self.vae: Any = vae
+
+    def forward(self, latents: Tensor) -> Tensor:
+        sample: Tensor = self.vae.decode(latents).sample
+        return sample
+
+
+class _TextCall(nn.Module):
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        output = self.encoder(input_ids, output_hidden_states=True)
+        return output[0], output.hidden_states[-2], output.hidden_states[-1]

@@ -1,0 +1,1 @@
+"""Reads a request, mistakes and all, as attributes of the vocabulary."""

@@ -1,0 +1,199 @@
+"""Every word that a request may hold, at its place: as typed, with mistakes, cut in two, or joined from two."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from components.portraits.reader.characters import Text, is_japanese, is_kana
+from components.portraits.reader.japanese import dictionary
+from components.portraits.reader.matching import REAL_WORD, Candidate, Matcher, unknown_cost
+from components.portraits.reader.phrases import Phrases
+from components.portraits.reader.words import is_common
+
+MAX_FUZZY, MAX_FUZZY_KANA = 60, 100
+"""Unknown words, and Japanese characters, of one request that are searched for mistakes: bounds the time."""
+_COMMA, _STOP, _JAPANESE_BLANK = 0.5, 1.2, 0.3
+_JOIN, _CUT, _MOVED = 0.5, 0.55, 0.8
+_UNKNOWN_KANA, _UNKNOWN_KANJI = 0.75, 1.0
+_WORD = re.compile(r"[^\W_]+(?:[@$!|'’]+[^\W_]+)*|[@$][^\W_]+(?:[@$!|'’]+[^\W_]+)*")
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A stretch of the request read as known words; no words: a Japanese particle."""
+
+    start: int
+    end: int
+    words: tuple[str, ...]
+    cost: float
+    why: str = ""
+    japanese: bool = False
+
+
+class Lattice:
+    """The edges of one request."""
+
+    def __init__(self, text: Text, matcher: Matcher, phrases: Phrases) -> None:
+        self.text, self.keys = text, text.keys
+        self.matcher, self.phrases = matcher, phrases
+        self._budget = MAX_FUZZY
+        self.edges: dict[int, list[Edge]] = {}
+        self.blanks: dict[int, tuple[int, float]] = {}
+        self._skips: dict[int, tuple[int, float]] = {}
+        self._latin()
+        self._japanese()
+        self.exact = {at: [edge for edge in edges if not edge.cost] for at, edges in self.edges.items()}
+
+    def skip(self, at: int) -> tuple[int, float]:
+        """The next place where something starts, and what it costs a phrase to go on there."""
+        if at in self._skips:
+            return self._skips[at]
+        start, cost = at, 0.0
+        while at < len(self.keys) and at not in self.edges and at not in self.blanks:
+            mark = self.keys[at]
+            if mark == " " and at and is_japanese(self.keys[at - 1]):
+                cost = max(cost, _JAPANESE_BLANK)
+            if mark in ".;!?\n。！？":
+                cost = max(cost, _STOP)
+            elif not mark.isspace() and mark not in "-'()[]{}*_~\"·・:":
+                cost = max(cost, _COMMA)
+            at += 1
+        self._skips[start] = at, cost
+        return at, cost
+
+    def blank(self, at: int) -> tuple[int, float]:
+        """Where the stretch at `at` ends that is left unread as a whole, and its cost."""
+        return self.blanks.get(at, (at + 1, 0.0))
+
+    def _add(self, edge: Edge) -> None:
+        self.edges.setdefault(edge.start, []).append(edge)
+
+    def _latin(self) -> None:
+        spans = [span for found in _WORD.finditer(self.keys) for span in self._runs(*found.span())]
+        for start, end in spans:
+            self._whole(start, end)
+            self.blanks[start] = (end, unknown_cost(end - start))
+        for (start, middle), (after, end) in pairwise(spans):
+            if after - middle == 1 and self.keys[middle] != "\n":
+                self._joined(start, middle, after, end)
+
+    def _runs(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The parts of a word that are not Japanese."""
+        begin = start
+        for at in range(start, end + 1):
+            if at == end or is_japanese(self.keys[at]):
+                if at > begin:
+                    yield begin, at
+                begin = at + 1
+
+    def _whole(self, start: int, end: int) -> None:
+        """The word as it stands; if it is unknown, with mistakes, and cut where a blank may be missing."""
+        best: dict[str, Candidate] = {}
+        known = is_common(self.keys[start:end])
+        if known and self.keys[start:end] not in self.matcher.words:
+            self._add(Edge(start, end, (self.keys[start:end],), 0.0))
+        for spelling in self.text.spellings(start, end):
+            exact = spelling in self.matcher.words
+            known |= exact
+            for candidate in self._near(spelling) if not exact else self.matcher.near(spelling):
+                if candidate.word not in best or candidate.cost < best[candidate.word].cost:
+                    best[candidate.word] = candidate
+        worse = REAL_WORD if known and self.keys[start:end] not in self.matcher.words else 0.0
+        for candidate in best.values():
+            why = "" if not candidate.cost else "sound" if candidate.sounds else "typo"
+            self._add(Edge(start, end, (candidate.word,), candidate.cost + worse, why))
+        if not known and 4 <= end - start <= 40:
+            self._cut(start, end, 3)
+
+    def _near(self, spelling: str) -> Sequence[Candidate]:
+        """Candidates for an unknown word, as long as the request's time lasts."""
+        if spelling.isdecimal() or len(spelling) > 24 or self._budget <= 0:
+            return ()
+        self._budget -= 1
+        return self.matcher.near(spelling)
+
+    def _cut(self, start: int, end: int, depth: int) -> None:
+        """`redhair`: known words without a blank between them, the last or the first perhaps misspelled."""
+        word = self.keys[start:end]
+        for at in range(1, len(word) - 1):
+            left, right = word[:at], word[at:]
+            if left not in self.matcher.words or (at < 3 and left not in self.phrases.fillers):
+                if at >= 3 and len(right) >= 4 and right in self.phrases.vocabulary:
+                    self._part(start, start + at, False)
+                    self._part(start + at, end, True)
+                continue
+            if right in self.matcher.words:
+                self._part(start, start + at, True)
+                self._part(start + at, end, True)
+            elif len(right) >= 3 and at >= 3:
+                self._part(start, start + at, True)
+                self._part(start + at, end, False)
+                if depth > 1 and len(right) >= 4:
+                    self._cut(start + at, end, depth - 1)
+
+    def _part(self, start: int, end: int, exact: bool) -> None:
+        spelling = self.keys[start:end]
+        candidates = (Candidate(spelling, 0.0),) if exact else self._near(spelling)
+        for candidate in candidates:
+            edge = Edge(start, end, (candidate.word,), candidate.cost + _CUT, "typo")
+            if edge not in self.edges.get(start, ()):
+                self._add(edge)
+
+    def _joined(self, start: int, middle: int, after: int, end: int) -> None:
+        """`re d`: one word with a blank in it, wholly right or (when its parts are unknown) with a mistake."""
+        left, right = self.keys[start:middle], self.keys[after:end]
+        whole = left + right
+        if whole in self.matcher.words:
+            self._add(Edge(start, end, (whole,), _JOIN, "typo"))
+        elif len(whole) <= 16 and not (left in self.matcher.words and right in self.matcher.words):
+            for candidate in self._near(whole)[:3] if len(whole) > 3 else ():
+                self._add(Edge(start, end, (candidate.word,), candidate.cost + _JOIN, "typo"))
+            if left not in self.matcher.words and right not in self.matcher.words:
+                self._moved(start, middle, after, end)
+
+    def _moved(self, start: int, middle: int, after: int, end: int) -> None:
+        """`pin khair`: the blank stands one letter off."""
+        left, right = self.keys[start:middle], self.keys[after:end]
+        for one, two in ((left + right[:1], right[1:]), (left[:-1], left[-1:] + right)):
+            if one in self.matcher.words and two in self.matcher.words:
+                self._add(Edge(start, end, (one, two), _MOVED, "typo"))
+
+    def _japanese(self) -> None:
+        marks = [at for at, mark in enumerate(self.keys) if is_japanese(mark)]
+        book = dictionary()
+        run, places = _compact(self.keys, marks)
+        for i, at in enumerate(places):
+            if at < 0:
+                continue
+            found = list(book.exact(run, i))
+            if i < MAX_FUZZY_KANA:
+                found += book.damaged(run, i)
+            for each in found:
+                stretch = places[i : i + each.length]
+                if -1 in stretch or not any(is_japanese(self.keys[place]) for place in stretch):
+                    continue
+                end = stretch[-1] + 1
+                gaps = end - at - each.length
+                why = each.entry.why or ("typo" if each.cost or gaps else "")
+                self._add(Edge(at, end, each.entry.english, each.cost + _JOIN * bool(gaps), why, True))
+            if is_japanese(self.keys[at]):
+                self.blanks[at] = (at + 1, _UNKNOWN_KANA if is_kana(self.keys[at]) else _UNKNOWN_KANJI)
+
+
+def _compact(keys: str, marks: Sequence[int]) -> tuple[str, list[int]]:
+    """The Japanese characters, and single Latin letters among them (Tシャツ), without the blanks between them."""
+    run: list[str] = []
+    places: list[int] = []
+    last = -9
+    for at in marks:
+        if at > last + 1 and not (at == last + 2 and keys[last + 1] == " "):
+            run.append("\0")
+            places.append(-1)
+        if at and keys[at - 1] == "t" and at - 1 != last:
+            run.append("t")
+            places.append(at - 1)
+        run.append(keys[at])
+        places.append(at)
+        last = at
+    return "".join(run), places

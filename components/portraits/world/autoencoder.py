@@ -1,0 +1,223 @@
+"""The embedded base's autoencoder: `AutoencoderTiny`, f4, 128x128x3 <-> 32x32x4, trained from scratch.
+
+Shape, chosen by arithmetic: no normalisation layers (flat colours survive); no residual block at full resolution in the
+decoder, whose last two convolutions then act as a learned pixel shuffle: 1.5 GMAC a picture instead of 2.5 with one.
+4 latents for 4x4 pixels are as many numbers as 16 for 8x8, but learnt much faster.
+
+Latents come out with mean 0 and variance 1, so `scaling_factor` is 1: a penalty brings them near, `whiten` folds the
+rest into the convolutions. At the zero-padded border that is not exact, so the decoder is trained a little after it.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from components.portraits.world.fitting import Budget, Fit, muon_and_adam, placed
+
+WIDTH = 48
+LATENT_CHANNELS = 4
+CROP = 48
+NOISE = 0.05
+"""Standard deviation of the noise on the latents: the decoder must forgive what the UNet gets slightly wrong."""
+
+
+def make_autoencoder(width: int = WIDTH) -> AutoencoderTiny:
+    """An untrained autoencoder, initialised so that a network without normalisation keeps its signal."""
+    model = AutoencoderTiny(
+        encoder_block_out_channels=(width,) * 3,
+        decoder_block_out_channels=(width,) * 3,
+        num_encoder_blocks=(0, 2, 4),
+        num_decoder_blocks=(4, 3, 0),
+        latent_channels=LATENT_CHANNELS,
+    )
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=1.0 / math.sqrt(module.weight[0].numel()))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for module in model.modules():
+        if type(module).__name__ == "AutoencoderTinyBlock":
+            _start_as_identity(module.conv)
+    return model
+
+
+def _start_as_identity(branch: nn.Sequential) -> None:
+    """Fixup (arXiv 1901.09321): He initialisation inside a residual branch, nearly nothing at its end."""
+    convolutions = [layer for layer in branch if isinstance(layer, nn.Conv2d)]
+    for layer in convolutions[:-1]:
+        layer.weight.data.mul_(math.sqrt(2.0))
+    convolutions[-1].weight.data.mul_(0.1)
+
+
+def reconstruct(model: AutoencoderTiny, images: Tensor) -> Tensor:
+    """Through the bottleneck and back; [N, 3, H, W] in [-1, 1]."""
+    output: Tensor = model.decode(model.encode(images).latents).sample
+    return output.clamp(-1.0, 1.0)
+
+
+@torch.no_grad()
+def reconstruct_all(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> Tensor:
+    """uint8 [N, 3, H, W] through the bottleneck and back."""
+    device = next(model.parameters()).device
+    parts = [reconstruct(model, to_signed(part).to(device)).cpu() for part in torch.split(images, batch)]
+    return torch.cat(parts).add(1.0).mul(127.5).round().byte()
+
+
+@torch.no_grad()
+def psnr(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> float:
+    """Mean over pictures of the peak signal-to-noise ratio in dB; `images` uint8 [N, 3, H, W]."""
+    values = []
+    for part in torch.split(images, batch):
+        sample = to_signed(part).to(next(model.parameters()).device)
+        error = (reconstruct(model, sample) - sample).square().mean((1, 2, 3))
+        values.append(10.0 * torch.log10(4.0 / error.clamp_min(1e-10)))
+    return torch.cat(values).mean().item()
+
+
+def to_signed(images: Tensor) -> Tensor:
+    """uint8 [N, 3, H, W] to float in [-1, 1], channels last."""
+    return images.float().div(127.5).sub(1.0).contiguous(memory_format=torch.channels_last)
+
+
+def crops(images: Tensor, count: int, generator: torch.Generator, size: int = CROP) -> Tensor:
+    """`count` random squares of pictures; a third are shrunk from a wider one, so that lines get thinner."""
+    wide = min(int(size * 1.5), images.shape[-1])
+    parts = []
+    for picture, shrink in zip(
+        torch.randint(len(images), (count,), generator=generator).tolist(),
+        (torch.rand(count, generator=generator) < 0.33).tolist(),
+        strict=True,
+    ):
+        side = wide if shrink else size
+        top, left = torch.randint(images.shape[-1] - side + 1, (2,), generator=generator).tolist()
+        part = images[picture, :, top : top + side, left : left + side]
+        parts.append(_shrunk(part, size) if shrink else part)
+    return to_signed(torch.stack(parts))
+
+
+def _shrunk(part: Tensor, size: int) -> Tensor:
+    return functional.interpolate(part[None].float(), size=size, mode="bilinear", antialias=True)[0].round().byte()
+
+
+def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Other colours, grey, negative, mirrored: makes it fit for a style that it never saw. [N, 3, S, S]."""
+    count = len(images)
+    draw = torch.rand(count, 5, generator=generator)
+    permuted = torch.stack([image[torch.randperm(3, generator=generator)] for image in images])
+    images = torch.where(_pick(draw[:, 0] < 0.4), permuted, images)
+    images = torch.where(_pick(draw[:, 1] < 0.12), -images, images)
+    images = torch.where(_pick(draw[:, 2] < 0.12), images.mean(1, keepdim=True).expand_as(images), images)
+    gain = 0.5 + torch.rand(count, 3, 1, 1, generator=generator)
+    shift = 0.6 * torch.rand(count, 3, 1, 1, generator=generator) - 0.3
+    images = torch.where(_pick(draw[:, 3] < 0.4), (images * gain + shift).clamp(-1.0, 1.0), images)
+    images = torch.where(_pick(draw[:, 4] < 0.5), images.flip(-1), images)
+    return images.transpose(2, 3) if torch.rand(1, generator=generator).item() < 0.3 else images
+
+
+def _pick(mask: Tensor) -> Tensor:
+    return mask[:, None, None, None]
+
+
+def autoencoder_loss(
+    model: AutoencoderTiny, images: Tensor, generator: torch.Generator, noise: float = NOISE
+) -> Tensor:
+    """L1 + 2 MSE of the reconstruction from noisy latents, and a pull of each latent channel to mean 0, variance 1."""
+    latents = model.encode(images).latents
+    disturbed = latents + noise * torch.randn(latents.shape, generator=generator).to(latents)
+    error = model.decode(disturbed).sample - images
+    whiteness = (latents.mean((0, 2, 3)).square() + (latents.std((0, 2, 3)) - 1.0).square()).mean()
+    loss: Tensor = error.abs().mean() + 2.0 * error.square().mean() + 0.02 * whiteness
+    return loss
+
+
+def train_autoencoder(
+    images: Tensor,
+    folder: Path,
+    budget: Budget,
+    *,
+    validation: Tensor | None = None,
+    device: str = "cpu",
+    batch: int = 16,
+    width: int = WIDTH,
+    start: Path | None = None,
+    decoder_only: bool = False,
+    report: Callable[[str], None] = print,
+    report_every: int = 100,
+) -> AutoencoderTiny:
+    """Train on uint8 `images` [N, 3, H, W]; resumes from `folder`.
+
+    Args:
+        start: an autoencoder to go on from (warm start).
+        decoder_only: leave the encoder, hence the latents that a UNet was trained on, as they are.
+    """
+    torch.manual_seed(0)
+    model = AutoencoderTiny.from_pretrained(start) if start else make_autoencoder(width)
+    model = placed(model.float(), device)
+    model.encoder.requires_grad_(not decoder_only)
+    fit = Fit(model, muon_and_adam(model, 2.5e-3, 1e-3), budget, folder, decay=0.998)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        size = min(CROP if fit.progress < 0.7 else 2 * CROP, images.shape[-1])
+        count = batch if size <= CROP else max(batch // 4, 1)
+        return autoencoder_loss(
+            model, augmented(crops(images, count, generator, size), generator).to(device), generator
+        )
+
+    for step in fit.steps(loss):
+        if step % report_every == 0:
+            quality = f" PSNR {psnr(model, validation[:64]):.2f} dB" if validation is not None else ""
+            report(f"autoencoder: {fit.line()}{quality}")
+    model.load_state_dict(fit.average.weights)
+    if not decoder_only:
+        whiten(model, images[:512])
+    model.eval()
+    return model
+
+
+@torch.no_grad()
+def encode(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> Tensor:
+    """Latents float32 [N, 4, H/4, W/4] of uint8 `images` [N, 3, H, W]."""
+    device = next(model.parameters()).device
+    return torch.cat(
+        [model.encode(to_signed(part).to(device)).latents.float().cpu() for part in torch.split(images, batch)]
+    )
+
+
+def cached_latents(model: AutoencoderTiny, images: Tensor, path: Path) -> Tensor:
+    """`encode`, kept in the safetensors file `path` for as long as the encoder and the pictures stay the same."""
+    digest = hashlib.sha256(images.numpy().tobytes())
+    for value in model.encoder.state_dict().values():
+        digest.update(value.float().cpu().numpy().tobytes())
+    if path.exists():
+        with safe_open(path, "pt") as file:
+            if file.metadata().get("digest") == digest.hexdigest():
+                known: Tensor = file.get_tensor("latents")
+                return known
+    latents = encode(model, images)
+    temporary = path.with_suffix(".tmp")
+    save_file({"latents": latents}, temporary, metadata={"digest": digest.hexdigest()})
+    temporary.replace(path)
+    return latents
+
+
+@torch.no_grad()
+def whiten(model: AutoencoderTiny, images: Tensor) -> None:
+    """Fold what is left of mean and scale into the encoder's last and the decoder's first convolution.
+
+    Training already brings both near 0 and 1, so the decoder's tanh(z / 3) 3 sees nearly the same values as before.
+    """
+    latents = encode(model, images)
+    last, first = model.encoder.layers[-1], model.decoder.layers[0]
+    mean, scale = (value.to(last.weight) for value in (latents.mean((0, 2, 3)), latents.std((0, 2, 3))))
+    last.weight.div_(scale[:, None, None, None])
+    last.bias.sub_(mean).div_(scale)
+    first.bias.add_((first.weight.sum((2, 3)) * mean).sum(1))
+    first.weight.mul_(scale[None, :, None, None])

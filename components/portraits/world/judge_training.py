@@ -1,0 +1,159 @@
+"""Trains the judge on labelled renders, damaged the way generated pictures are, and measures it on held-out ones."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from components.portraits.judge import STYLE, Judge, JudgeNetwork
+from components.portraits.vocabulary import ATTRIBUTES, STYLES
+from components.portraits.world.autoencoder import reconstruct, to_signed
+from components.portraits.world.fitting import Budget, Fit, muon_and_adam, placed
+from components.portraits.world.renders import Portrait, sample_portraits
+from components.portraits.world.renders import render as draw
+
+HEADS: Mapping[str, tuple[str, ...]] = {**ATTRIBUTES, STYLE: STYLES}
+UNKNOWN = -100
+"""Label of an attribute that the picture's style cannot show; `cross_entropy` skips it."""
+
+Damage = Callable[[Tensor], Tensor]
+
+
+def labels(portraits: Sequence[Portrait]) -> dict[str, Tensor]:
+    """Head -> index of the value, int64 [N]; `UNKNOWN` where the style cannot show the attribute."""
+    rows = [{**portrait.attributes, STYLE: portrait.style} for portrait in portraits]
+    return {
+        head: torch.tensor([values.index(row[head]) if head in row else UNKNOWN for row in rows])
+        for head, values in HEADS.items()
+    }
+
+
+def judge_loss(network: JudgeNetwork, images: Tensor, answers: Mapping[str, Tensor]) -> Tensor:
+    """Mean over the heads of the cross-entropy over the pictures that can show the head's attribute."""
+    logits = network(images)[1]
+    known = [head for head in answers if bool((answers[head] != UNKNOWN).any())]
+    losses = [functional.cross_entropy(logits[head], answers[head], label_smoothing=0.02) for head in known]
+    return torch.stack(losses).mean()
+
+
+def damaged(images: Tensor, generator: torch.Generator, decode: Damage | None = None) -> Tensor:
+    """Blur, noise, coarse pixels, decoder artefacts and a little colour drift, each on some of [N, 3, H, W] in [-1, 1].
+
+    The drift stays far below the distance of two colour classes. The first quarter of the batch stays as it was drawn.
+    """
+    count = len(images)
+    part = slice(count // 4, count)
+    bad = images[part]
+    if decode is not None:
+        some = slice(0, len(bad) // 4)
+        bad = torch.cat([decode(bad[some]), bad[some.stop :]])
+    draw = torch.rand(len(bad), 5, generator=generator).to(bad)
+    pick = draw[:, :, None, None, None]
+    bad = torch.where(
+        pick[:, 0] < 0.25, functional.avg_pool2d(functional.pad(bad, (1, 1, 1, 1), "replicate"), 3, 1), bad
+    )
+    coarse = functional.interpolate(
+        functional.interpolate(bad, scale_factor=0.5, mode="area"), size=bad.shape[-1], mode="bilinear"
+    )
+    bad = torch.where((pick[:, 0] > 0.25) & (pick[:, 0] < 0.45), coarse, bad)
+    noise = torch.randn(bad.shape, generator=generator).to(bad) * 0.12 * draw[:, 1, None, None, None]
+    bad = torch.where(pick[:, 2] < 0.4, bad + noise, bad)
+    gain = 1.0 + 0.06 * (2.0 * torch.rand(len(bad), 3, 1, 1, generator=generator).to(bad) - 1.0)
+    bad = torch.where(pick[:, 3] < 0.5, bad * gain, bad).clamp(-1.0, 1.0)
+    shifted = torch.roll(bad, shifts=(int(2 * draw[0, 4]), 0), dims=(2, 3))
+    return torch.cat([images[: part.start], torch.where(pick[:, 4] < 0.3, shifted, bad)])
+
+
+def train_judge(
+    images: Tensor,
+    portraits: Sequence[Portrait],
+    folder: Path,
+    budget: Budget,
+    *,
+    autoencoder: torch.nn.Module | None = None,
+    device: str = "cpu",
+    batch: int = 48,
+    width: int = 32,
+    features: int = 128,
+    start: Path | None = None,
+    report: Callable[[str], None] = print,
+    report_every: int = 50,
+) -> JudgeNetwork:
+    """Train on uint8 `images` [N, 3, H, W] and labels; resumes from `folder`; `start` is a judge to go on from."""
+    torch.manual_seed(0)
+    network = JudgeNetwork(HEADS, width, features) if start is None else Judge.load(start).network.train()
+    network = placed(network, device)
+    fit = Fit(network, muon_and_adam(network, 5e-3, 2e-3), budget, folder, decay=0.99)
+    answers = labels(portraits)
+
+    def decode(sample: Tensor) -> Tensor:
+        with torch.no_grad():
+            return reconstruct(autoencoder, sample)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(images), (batch,), generator=generator)
+        sample = to_signed(images[chosen]).to(device)
+        sample = damaged(sample, generator, decode if autoencoder is not None and fit.step % 4 == 0 else None)
+        return judge_loss(network, sample, {head: value[chosen].to(device) for head, value in answers.items()})
+
+    for step in fit.steps(loss):
+        if step % report_every == 0:
+            report(f"judge: {fit.line()}")
+    network.load_state_dict(fit.average.weights)
+    network.eval()
+    return network
+
+
+@torch.no_grad()
+def accuracy(network: JudgeNetwork, images: Tensor, portraits: Sequence[Portrait], batch: int = 64) -> dict[str, float]:
+    """Head -> share of right answers among the pictures whose style can show the attribute."""
+    device = next(network.parameters()).device
+    guesses: dict[str, list[Tensor]] = {head: [] for head in HEADS}
+    for part in torch.split(images, batch):
+        for head, logits in network(to_signed(part).to(device))[1].items():
+            guesses[head].append(logits.argmax(1).cpu())
+    answers = labels(portraits)
+    right = {head: (torch.cat(guesses[head]) == answers[head])[answers[head] != UNKNOWN] for head in HEADS}
+    return {head: float(hits.float().mean()) for head, hits in right.items() if len(hits)}
+
+
+def save_judge(
+    network: JudgeNetwork, folder: Path, measured: Mapping[str, float], *, width: int = 32, features: int = 128
+) -> Path:
+    """Write `model.safetensors` (fp16) and `config.json` with the measured accuracy, readable by `Judge.load`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().half().cpu().contiguous() for name, value in network.state_dict().items()}
+    config = {
+        "heads": {head: list(values) for head, values in HEADS.items()},
+        "size": 128,
+        "width": width,
+        "features": features,
+        "accuracy": {head: round(value, 5) for head, value in measured.items()},
+    }
+    temporary = folder / "model.safetensors.tmp"
+    save_file(weights, temporary)
+    temporary.replace(folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    return folder
+
+
+def build_reference(judge: Judge, folder: Path, style: str, count: int = 512, seed: int = 7_000_000) -> Path:
+    """Features of held-out renders of `style`, float16 [count, D], to `folder/<style>.safetensors`, and a JSON.
+
+    The combinations are those that no training set holds; the seed is one that no other set uses.
+    """
+    pictures = np.stack(
+        [np.asarray(draw(portrait)) for portrait in sample_portraits(count, seed, (style,), held_out=True)]
+    )
+    features = torch.from_numpy(judge.look(pictures).features).half()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{style}.safetensors"
+    save_file({"features": features}, path)
+    config = {"judge_digest": judge.digest, "style": style, "count": count, "seed": seed}
+    path.with_suffix(".json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    return path

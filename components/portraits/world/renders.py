@@ -1,0 +1,279 @@
+"""Pictures with known attributes: portraits drawn by artists, composed by DiceBear, framed by our own camera."""
+
+import argparse
+import hashlib
+import io
+import json
+import math
+import os
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import resvg_py
+from dicebear import Avatar
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import track
+
+from components.portraits.vocabulary import ATTRIBUTES, BASE_STYLES, STYLES, VARIANTS, values
+from components.portraits.world import drawing
+
+COLORS: Mapping[str, Mapping[str, str]] = {
+    "hair_color": {
+        "black": "#25222e", "brown": "#7a4424", "blonde": "#f4cf4e", "orange": "#f5821f", "red": "#cf2030",
+        "pink": "#f46fb0", "purple": "#8238c8", "blue": "#2c66e0", "green": "#2b9d4a", "white": "#dfe4f2",
+    },
+    "skin": {"fair": "#fde0cc", "tan": "#d99b66", "dark": "#7d4b30"},
+    "clothes_color": {
+        "red": "#c92a2a", "blue": "#2456b8", "green": "#2f9e44", "yellow": "#f5c518", "white": "#f8f9fa",
+        "black": "#2b2b36",
+    },
+    "background": {
+        "white": "#ffffff", "gray": "#9ea3ae", "black": "#1b1b24", "blue": "#9fd4ff", "green": "#aeeabf",
+        "yellow": "#fff0a0", "pink": "#ffc4da", "purple": "#cfbaf7",
+    },
+}  # fmt: skip
+_CLASHING_PAIRS = (("hair_color", "skin"), ("hair_color", "background"), ("skin", "background"),
+                   ("clothes_color", "background"), ("clothes_color", "skin"))  # fmt: skip
+_LEAST_DISTANCE = 15.0
+"""CIE76 distance in Lab below which two neighbouring areas could be taken for one (2.3 is just noticeable)."""
+
+_SCALE: Mapping[str, float] = {"close": 1.24, "normal": 1.0, "far": 0.76}
+_SHIFT: Mapping[str, float] = {"left": -0.15, "center": 0.0, "right": 0.15}
+_TILT: Mapping[str, float] = {"left": -15.0, "none": 0.0, "right": 15.0}
+_HELD_OUT_SHARE = 10
+_CANVAS_CLIP = re.compile(r' clip-path="url\(#clip-[0-9a-f]+\)"')
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What a picture shows. `seed` decides the variant within a coarse value and the small jitter of the camera."""
+
+    style: str
+    attributes: Mapping[str, str]
+    seed: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {"style": self.style, "attributes": dict(self.attributes), "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class _Framing:
+    """How a style sits in the frame; lengths are shares of its canvas.
+
+    `face` is the centre of the face, `zoom` brings all styles to a like size, `floor` is where the drawn body ends
+    (it must stay below the frame; None: there is no body), `looks` is the direction that the artist drew.
+    """
+
+    face: tuple[float, float]
+    zoom: float
+    floor: float | None
+    looks: str
+    palette: Mapping[str, str]
+
+
+_FRAMING: Mapping[str, _Framing] = {
+    "adventurer": _Framing((0.47, 0.53), 1.0, None, "left", {"hair_color": "hair", "skin": "skin"}),
+    "toon-head": _Framing(
+        (0.50, 0.53), 1.04, 1.0, "front", {"hair_color": "hair", "skin": "skin", "clothes_color": "clothes"}
+    ),
+    "micah": _Framing(
+        (0.49, 0.46), 0.96, 1.09, "right", {"hair_color": "hair", "skin": "base", "clothes_color": "shirt"}
+    ),
+    "open-peeps": _Framing(
+        (0.52, 0.50), 0.90, 1.40, "right", {"hair_color": "headContrast", "skin": "skin", "clothes_color": "clothing"}
+    ),
+    "lorelei": _Framing((0.51, 0.44), 1.04, 0.90, "right", {"hair_color": "hair", "skin": "skin"}),
+}
+_FIXED_COLORS: Mapping[str, Mapping[str, str]] = {
+    "adventurer": {},
+    "toon-head": {},
+    "micah": {"glasses": "#000000", "earring": drawing.GOLD},
+    "open-peeps": {},
+    "lorelei": {"earrings": drawing.GOLD},
+}
+
+
+@cache
+def _lab(color: str) -> tuple[float, float, float]:
+    """CIE L*a*b* (D65) of `#rrggbb`."""
+    srgb = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in srgb)
+    x = (0.4124 * r + 0.3576 * g + 0.1805 * b) / 0.9505
+    y = 0.2126 * r + 0.7152 * g + 0.0722 * b
+    z = (0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.089
+    fx, fy, fz = (t ** (1 / 3) if t > 0.008856 else 7.787 * t + 16 / 116 for t in (x, y, z))
+    return 116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)
+
+
+def clashes(attributes: Mapping[str, str]) -> bool:
+    """Whether two areas that touch have colours so near that one could not be told from the other."""
+    for one, other in _CLASHING_PAIRS:
+        if one in attributes and other in attributes:
+            pair = COLORS[one][attributes[one]], COLORS[other][attributes[other]]
+            if math.dist(_lab(pair[0]), _lab(pair[1])) < _LEAST_DISTANCE:
+                return True
+    return False
+
+
+def is_held_out(portrait: Portrait) -> bool:
+    """Whether this combination of hair colour, hair style and background is kept out of every training set."""
+    return is_held_out_combination(portrait.attributes)
+
+
+def is_held_out_combination(attributes: Mapping[str, str]) -> bool:
+    """As `is_held_out`, for bare attributes; a tenth of all combinations, drawn by a hash."""
+    key = "/".join(attributes[name] for name in ("hair_color", "hair_style", "background"))
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % _HELD_OUT_SHARE == 0
+
+
+def sample_portrait(rng: random.Random, style: str, held_out: bool = False) -> Portrait:
+    """A portrait of all that `style` shows, from the held-out combinations or from the others.
+
+    Values are drawn uniformly; what clashes is drawn again under the same hair colour, so that those stay balanced.
+    """
+    hair_color = rng.choice(ATTRIBUTES["hair_color"])
+    while True:
+        drawn = {name: rng.choice(offered) for name in ATTRIBUTES if (offered := values(style, name))}
+        drawn["hair_color"] = hair_color
+        if is_held_out_combination(drawn) is held_out and not clashes(drawn):
+            return Portrait(style, drawn, rng.randrange(2**31))
+
+
+def _rng(portrait: Portrait, purpose: str) -> random.Random:
+    """One stream a purpose: changing one attribute leaves everything else of the character as it was."""
+    return random.Random(f"{portrait.style}/{portrait.seed}/{purpose}")
+
+
+def _options(portrait: Portrait) -> dict[str, Any]:
+    """DiceBear's options: every optional part off, then the parts that draw the portrait's values."""
+    components = drawing.definition(portrait.style)["components"]
+    options: dict[str, Any] = {f"{name}Probability": 0 for name, part in components.items() if "probability" in part}
+    options |= {f"{name}Color": color for name, color in _FIXED_COLORS[portrait.style].items()}
+    for name, slot in _FRAMING[portrait.style].palette.items():
+        options[f"{slot}Color"] = COLORS[name][portrait.attributes[name]]
+    for attribute, table in VARIANTS[portrait.style].items():
+        offered = table[""] if "" in table else table[portrait.attributes[attribute]]
+        for part, variant in _rng(portrait, attribute).choice(offered).items():
+            options |= {f"{part}Variant": variant, f"{part}Probability": 100}
+    return options | {"seed": str(portrait.seed)}
+
+
+def _camera(portrait: Portrait, side: float) -> str:
+    """The SVG transform that puts the face where position, scale, tilt and facing ask for it; `side`: of the canvas."""
+    framing, asked, rng = _FRAMING[portrait.style], portrait.attributes, _rng(portrait, "camera")
+    zoom = framing.zoom * _SCALE[asked["scale"]] * rng.uniform(0.97, 1.03)
+    x = 0.5 + _SHIFT[asked["position"]] + rng.uniform(-0.015, 0.015)
+    y = (0.43 if "clothes_color" in asked else 0.5) + rng.uniform(-0.015, 0.015)
+    if framing.floor is not None:
+        lowest = 1.02 if asked["tilt"] == "none" else 1.07
+        y = max(y, lowest - zoom * (framing.floor - framing.face[1]))
+    mirrored = asked.get("facing", framing.looks) != framing.looks
+    tilt = _TILT[asked["tilt"]] + rng.uniform(-2.0, 2.0)
+    across = -zoom if mirrored else zoom
+    return (
+        f"translate({x * side:.2f} {y * side:.2f}) rotate({tilt:.2f}) scale({across:.4f} {zoom:.4f}) "
+        f"translate({-framing.face[0] * side:.2f} {-framing.face[1] * side:.2f})"
+    )
+
+
+def svg(portrait: Portrait, transparent: bool = False) -> str:
+    """The portrait as an SVG document."""
+    drawn = Avatar(drawing.style(portrait.style), _options(portrait)).to_string()
+    body = _CANVAS_CLIP.sub("", drawn[drawn.index(">") + 1 : drawn.rindex("</svg>")])
+    side = float(drawing.definition(portrait.style)["canvas"]["width"])
+    color = "none" if transparent else COLORS["background"][portrait.attributes["background"]]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side} {side}" fill="none">'
+        f'<rect width="100%" height="100%" fill="{color}"/>'
+        f'<g transform="{_camera(portrait, side)}">{body}</g></svg>'
+    )
+
+
+def render(portrait: Portrait, size: int = 128) -> Image.Image:
+    """The portrait as an RGB picture of `size` x `size` pixels; the same portrait gives the same pixels."""
+    png = resvg_py.svg_to_bytes(svg_string=svg(portrait), width=size, height=size, skip_system_fonts=True)
+    return Image.open(io.BytesIO(bytes(png))).convert("RGB")
+
+
+def sample_portraits(
+    count: int, seed: int, styles: Sequence[str] = BASE_STYLES, held_out: bool = False
+) -> list[Portrait]:
+    """`count` portraits, the styles in turn, all decided by `seed`."""
+    rng = random.Random(f"portraits/{seed}/{held_out}")
+    return [sample_portrait(rng, styles[i % len(styles)], held_out) for i in range(count)]
+
+
+def _pixels(portrait: Portrait, size: int) -> NDArray[np.uint8]:
+    return np.asarray(render(portrait, size))
+
+
+def _render_all(portraits: Sequence[Portrait], size: int, workers: int) -> Iterator[NDArray[np.uint8]]:
+    draw = partial(_pixels, size=size)
+    if workers < 2:
+        yield from map(draw, portraits)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(draw, portraits, chunksize=32)
+
+
+def build(
+    out: Path,
+    count: int,
+    seed: int,
+    styles: Sequence[str] = BASE_STYLES,
+    held_out: bool = False,
+    size: int = 128,
+    workers: int = 1,
+) -> Path:
+    """Render a labelled set to `out` (a `.npz` with `images` uint8 [N, size, size, 3]) and `out` with suffix `.json`.
+
+    The JSON is the list of portraits in the same order. Each file appears whole or not at all, the `.npz` last.
+    """
+    portraits = sample_portraits(count, seed, styles, held_out)
+    pictures = np.empty((count, size, size, 3), dtype=np.uint8)
+    drawn = track(_render_all(portraits, size, workers), f"render {out.stem}", total=count)
+    for i, picture in enumerate(drawn):
+        pictures[i] = picture
+    out.parent.mkdir(parents=True, exist_ok=True)
+    labels = json.dumps([portrait.as_json() for portrait in portraits])
+    _write_whole(out.with_suffix(".json"), lambda path: path.write_text(labels, "utf-8"))
+    _write_whole(out, lambda path: np.savez_compressed(path, images=pictures))
+    return out
+
+
+def load(path: Path) -> tuple[NDArray[np.uint8], list[Portrait]]:
+    """What `build` wrote: images uint8 [N, size, size, 3] and their portraits."""
+    with np.load(path) as archive:
+        images: NDArray[np.uint8] = archive["images"]
+    return images, [Portrait(**row) for row in json.loads(path.with_suffix(".json").read_text("utf-8"))]
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    write(temporary)
+    temporary.replace(path)
+
+
+def main() -> None:
+    """`python -m components.portraits.world.renders --out FILE.npz --count N`: render a labelled set."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the .npz to write")
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--styles", nargs="+", default=list(BASE_STYLES), choices=STYLES)
+    parser.add_argument("--held-out", action="store_true", help="only the combinations that training never sees")
+    parser.add_argument("--workers", type=int, default=1)
+    asked = parser.parse_args()
+    build(asked.out, asked.count, asked.seed, asked.styles, asked.held_out, workers=asked.workers)
+
+
+if __name__ == "__main__":
+    main()

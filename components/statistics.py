@@ -1,0 +1,221 @@
+"""The figures, as functions of arrays. Definitions: DESIGN section 3, "Judge". No torch, no pictures.
+
+Prompts are the unit of resampling: one picture a prompt, so that row i of every array belongs to prompt i. A row of NaN
+asks for nothing that counts and is left out of means.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.portraits.vocabulary import shows
+
+Floats = NDArray[np.float64]
+Names = NDArray[np.str_]
+
+
+def adherence(asked: Sequence[Mapping[str, str]], found: Mapping[str, Names], *styles: str) -> Floats:
+    """Per picture, the share of asked attributes that the judge found, [N]; NaN where none counts.
+
+    Args:
+        asked: attribute -> value, one mapping a picture.
+        found: attribute -> values that the judge saw, [N] each.
+        styles: an attribute counts where every one of these styles can show the asked value.
+    """
+    hits = attribute_hits(asked, found, *styles)
+    return adherence_of(hits) if hits else np.full(len(asked), np.nan)
+
+
+def adherence_of(hits: Mapping[str, Floats]) -> Floats:
+    """Per picture, the share of hits [N] (see `attribute_hits`) over the attributes that count."""
+    return _row_means(np.stack(list(hits.values()), axis=1))
+
+
+def attribute_hits(asked: Sequence[Mapping[str, str]], found: Mapping[str, Names], *styles: str) -> dict[str, Floats]:
+    """Attribute -> [N] of 1 (found), 0 (not found) and NaN (not asked, or a style cannot show it)."""
+
+    def hit(attribute: str, row: int) -> float:
+        value = asked[row].get(attribute)
+        if value is None or not all(shows(style, attribute, value) for style in styles):
+            return np.nan
+        return float(found[attribute][row] == value)
+
+    return {attribute: np.array([hit(attribute, row) for row in range(len(asked))]) for attribute in found}
+
+
+def style_hits(found: Names, style: str) -> Floats:
+    """1 where the most likely style is the asked one, else 0, [N]."""
+    return np.asarray(np.asarray(found) == style, np.float64)
+
+
+def nearest(points: Floats, others: Floats) -> Floats:
+    """Euclidean distance from each point [N, D] to the nearest of the others [M, D], [N]."""
+    points, others = np.asarray(points, np.float64), np.asarray(others, np.float64)
+    squares = (points**2).sum(1)[:, None] + (others**2).sum(1)[None, :] - 2 * points @ others.T
+    return np.asarray(np.sqrt(np.maximum(squares.min(axis=1), 0)))
+
+
+def copies(generated: Floats, training: Floats, held_out: Floats, percentile: float = 1.0) -> Floats:
+    """1 where a picture is nearer to a training picture than that percentile of held-out pictures are, [N].
+
+    Args:
+        generated, training, held_out: judge features [N, D], [M, D], [K, D].
+        percentile: 0 to 100; by its choice about this percentage of honest new pictures counts as copies.
+    """
+    bound = np.percentile(nearest(held_out, training), percentile)
+    return np.asarray(nearest(generated, training) < bound, np.float64)
+
+
+def kid(x: Floats, y: Floats) -> float:
+    """Kernel inception distance of features [N, D] and [M, D] (arXiv 1801.01401), unbiased, so it may be below 0."""
+    return KernelDistance(x, y).value
+
+
+@dataclass(frozen=True, eq=False)
+class KernelDistance:
+    """KID of pictures [N, D] against a reference [M, D]; the kernel is computed once, however many resamples follow."""
+
+    pictures: Floats
+    reference: Floats
+
+    @cached_property
+    def _inner(self) -> Floats:
+        kernel = _kernel(self.pictures, self.pictures)
+        np.fill_diagonal(kernel, 0)
+        return kernel
+
+    @cached_property
+    def _across(self) -> Floats:
+        return np.asarray(_kernel(self.pictures, self.reference).mean(axis=1))
+
+    @cached_property
+    def _constant(self) -> float:
+        count = len(self.reference)
+        kernel = _kernel(self.reference, self.reference)
+        return float((kernel.sum() - np.trace(kernel)) / (count * (count - 1)))
+
+    @property
+    def value(self) -> float:
+        """The distance of all pictures."""
+        return float(self.resampled(np.ones((1, len(self.pictures))))[0])
+
+    def resampled(self, weights: Floats) -> Floats:
+        """The distance for each row of counts [R, N], [R].
+
+        A picture drawn twice is not paired with itself, else every resample would look further away than the sample.
+        NaN for a row that holds one picture only.
+        """
+        total = weights.sum(axis=1)
+        pairs = total**2 - (weights**2).sum(axis=1)
+        inner = _divide(((weights @ self._inner) * weights).sum(axis=1), pairs)
+        return np.asarray(inner - 2 * (weights @ self._across) / total + self._constant)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def interval(self) -> list[float]:
+        """[low, high]."""
+        return [self.low, self.high]
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Percentile bootstrap over prompts. Paired: every method uses the same resampled prompts for all its arguments."""
+
+    count: int
+    resamples: int = 1000
+    seed: int = 0
+
+    @cached_property
+    def weights(self) -> Floats:
+        """How often each prompt was drawn, [resamples, count]."""
+        generator = np.random.default_rng(self.seed)
+        drawn = generator.multinomial(self.count, np.full(self.count, 1 / self.count), size=self.resamples)
+        return drawn.astype(np.float64)
+
+    def mean(self, values: Floats) -> Estimate:
+        """Mean of values [count]."""
+        return _estimate(mean(values), self._means(values))
+
+    def difference(self, first: Floats, second: Floats) -> Estimate:
+        """Mean of the first less mean of the second."""
+        return _estimate(mean(first) - mean(second), self._means(first) - self._means(second))
+
+    def ratio(self, first: Floats, second: Floats) -> Estimate:
+        """Mean of the first over mean of the second; NaN where the second is 0."""
+        return _estimate(_divide(mean(first), mean(second)), _divide(self._means(first), self._means(second)))
+
+    def kid(self, distance: KernelDistance) -> Estimate:
+        """KID against the reference."""
+        return _estimate(distance.value, distance.resampled(self.weights))
+
+    def kid_gap(self, student: KernelDistance, teacher: KernelDistance, base: KernelDistance) -> Estimate:
+        """(KID of the student - KID of the teacher) / KID of the base."""
+        point = _divide(student.value - teacher.value, base.value)
+        gaps = student.resampled(self.weights) - teacher.resampled(self.weights)
+        return _estimate(point, _divide(gaps, base.resampled(self.weights)))
+
+    def _means(self, values: Floats) -> Floats:
+        known = ~np.isnan(values)
+        return _divide(self.weights @ np.where(known, values, 0.0), self.weights @ known.astype(np.float64))
+
+
+def mean(values: Floats) -> float:
+    """Mean of the rows that count; NaN where none does."""
+    known = np.asarray(values)[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _row_means(table: Floats) -> Floats:
+    known = ~np.isnan(table)
+    return _divide(np.where(known, table, 0.0).sum(axis=1), known.sum(axis=1).astype(np.float64))
+
+
+def _divide(numerator: Floats | float, denominator: Floats | float) -> Floats:
+    """Elementwise; NaN where the denominator is 0."""
+    above, below = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
+    quotient = np.full(np.broadcast(above, below).shape, np.nan)
+    np.divide(above, below, out=quotient, where=below != 0)
+    return quotient
+
+
+def _estimate(value: float | Floats, samples: Floats) -> Estimate:
+    known = samples[~np.isnan(samples)]
+    low, high = np.percentile(known, [2.5, 97.5]) if known.size else (np.nan, np.nan)
+    return Estimate(float(value), float(low), float(high))
+
+
+def _kernel(x: Floats, y: Floats) -> Floats:
+    """Cubic polynomial kernel of KID, (x.y / D + 1)^3, [N, M]."""
+    inner = np.asarray(x, np.float64) @ np.asarray(y, np.float64).T
+    return np.asarray((inner / x.shape[1] + 1) ** 3)
+
+
+def calibration_error(probabilities: Floats, happened: Floats, bins: int = 15) -> float:
+    """Expected calibration error over bins of equal mass (arXiv 1904.01685): |share that happened - probability|."""
+    order = np.argsort(probabilities, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    gaps = [abs(float(happened[part].mean() - probabilities[part].mean())) * len(part) for part in parts]
+    return sum(gaps) / len(probabilities)
+
+
+def ranking(scores: Floats, happened: Floats) -> float:
+    """Area under the ROC curve: how often a case that happened scores above one that did not; ties count half."""
+    from scipy.stats import rankdata
+
+    positives = int(happened.sum())
+    negatives = len(happened) - positives
+    if not positives or not negatives:
+        return float("nan")
+    above = float(rankdata(scores)[happened.astype(bool)].sum()) - positives * (positives + 1) / 2
+    return above / (positives * negatives)

@@ -1,0 +1,232 @@
+"""The stage end to end on tiny random models: every key, every file, interrupted and resumed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
+
+from components.errors import DataError, RecipeError
+from components.image.dataset.stage import prepare
+from components.image.evaluation.stage import evaluate
+from components.image.families.bundle import load_bundle
+from components.portraits.judge import Judge, JudgeNetwork
+from components.portraits.vocabulary import ATTRIBUTES, STYLES
+from components.recipe import DatasetConfig, EvaluateConfig
+from components.runlog import SilentLog
+from components.settings import settings
+from tests.tiny import tiny_model, tiny_sd15, tiny_sdxl
+
+SMALL = {
+    "count": 6, "other_count": 3, "lcm_steps": (1, 2, 4), "teacher_steps": 3, "batch_size": 4, "timing_runs": 3,
+    "bootstrap": 100, "trigger": "kyara", "calibrate_count": 12,
+}  # fmt: skip
+
+
+class Notes(SilentLog):
+    """Remembers tables, figures and bars."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, Sequence[Mapping[str, Any]]] = {}
+        self.figures: dict[str, float] = {}
+        self.files: list[str] = []
+        self.warned: list[str] = []
+        self.bars: dict[str, list[tuple[int, int]]] = {}
+
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.tables[name] = rows
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        self.figures.update(values)
+
+    def file(self, path: Path, folder: str = "") -> None:
+        assert path.is_file()
+        self.files.append(f"{folder}/{path.name}")
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
+
+    def progress(self, done: int, total: int, *, unit: str = "step", **fields: float) -> None:
+        self.bars.setdefault(unit, []).append((done, total))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KYARA_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("KYARA_THREADS", "1")
+        settings.cache_clear()
+        yield
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def inputs(home: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A dataset, adapters with random weights, an untrained judge, prompts and reference features."""
+    return world(tmp_path_factory.mktemp("world"), tiny_sd15(v_prediction=True))
+
+
+def world(folder: Path, base: Path) -> dict[str, Path]:
+    generator = np.random.default_rng(0)
+    (folder / "data").mkdir()
+    (folder / "dataset").mkdir()
+    for number in range(6):
+        noise = generator.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        picture = Image.fromarray(noise).resize((40, 40), Image.Resampling.BICUBIC)
+        picture.save(folder / "data" / f"{number}.png")
+        (folder / "data" / f"{number}.txt").write_text(f"tag{number}, red hair", encoding="utf-8")
+    config = DatasetConfig(model=tiny_model(base), min_side=16, trigger="kyara", validation_share=0.3)
+    prepare(config, {"base": base, "data": folder / "data"}, folder / "dataset", SilentLog())
+    adapter(base, folder / "train" / "anime-lora-final", 1)
+    adapter(base, folder / "distill" / "lcm_distilled_model" / "lcm_lora", 2)
+    facts = {"mode": "lora", "steps": 4, "guidance": 4.0, "base": str(base), "trigger": "kyara"}
+    (folder / "distill" / "lcm_distilled_model" / "metadata.json").write_text(json.dumps(facts), encoding="utf-8")
+    judge(folder / "judge")
+    (folder / "prompts").mkdir()
+    asked = {"hair_color": "red", "glasses": "yes", "clothes_color": "red"}
+    prompts = [{"prompt": f"red hair, glasses, p{seed}", "attributes": asked, "seed": seed} for seed in range(8)]
+    for name in ("calibrate", "report"):
+        content = json.dumps({"set": name, "prompts": prompts})
+        (folder / "prompts" / f"{name}.json").write_text(content, encoding="utf-8")
+    (folder / "reference").mkdir()
+    features = generator.normal(size=(30, 16)).astype(np.float16)
+    save_file({"features": features}, folder / "reference" / "lorelei.safetensors")
+    names = ("dataset", "train", "distill", "judge", "prompts", "reference")
+    return {"base": base, **{name: folder / name for name in names}}
+
+
+def adapter(base: Path, folder: Path, seed: int) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    unet = load_bundle(tiny_model(base)).unet
+    torch.manual_seed(seed)
+    model = get_peft_model(
+        unet, LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    )
+    model.save_pretrained(str(folder))
+
+
+def judge(folder: Path) -> None:
+    heads = {**{name: list(values) for name, values in ATTRIBUTES.items()}, "style": list(STYLES)}
+    torch.manual_seed(3)
+    network = JudgeNetwork(heads, width=8, features=16)
+    folder.mkdir()
+    save_torch(network.state_dict(), folder / "model.safetensors")
+    facts = {"heads": heads, "size": 32, "width": 8, "features": 16, "accuracy": dict.fromkeys(heads, 0.5)}
+    (folder / "config.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def run(inputs: Mapping[str, Path], out: Path, **changed: Any) -> tuple[dict[str, Any], Notes]:
+    notes = Notes()
+    out.mkdir(parents=True, exist_ok=True)
+    evaluate(EvaluateConfig(model=tiny_model(inputs["base"]), **{**SMALL, **changed}), inputs, out, notes)
+    return json.loads((out / "metrics.json").read_text(encoding="utf-8")), notes
+
+
+@pytest.fixture(scope="module")
+def whole(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Notes, Path]:
+    """An evaluation with everything, made once."""
+    out = tmp_path_factory.mktemp("whole")
+    return *run(inputs, out), out
+
+
+SAMPLED = {
+    "vae.psnr", "base.adherence", "lora.adherence", "lora.adherence_drop", "lora.style", "lora.copying",
+    "lcm4.adherence", "lcm4.style", "fidelity.adherence_ratio", "fidelity.kid_gap", "fidelity.similarity",
+    "lcm1.adherence", "lcm2.adherence",
+}  # fmt: skip
+MEASURED = {f"speed.{name}" for name in ("baseline_ms", "served_ms", "total", "algorithm", "engine")}
+
+
+def test_every_key_file_and_table(inputs: dict[str, Path], whole: Any) -> None:
+    figures, notes, out = whole
+    # An untrained judge may find nothing at all, and then there is no ratio.
+    expected = SAMPLED - ({"fidelity.adherence_ratio"} if figures["lora.adherence"] == 0 else set())
+    assert expected | MEASURED | {"judge.mean_accuracy", "judge.digest", "prompts.digest"} <= figures.keys()
+    for name in expected:
+        low, high = figures[f"{name}.interval"]
+        assert low <= high
+    assert figures["judge.digest"] == Judge.load(inputs["judge"]).digest
+    assert figures["speed.total"] == pytest.approx(figures["speed.algorithm"] * figures["speed.engine"])
+    assert all(np.isfinite(value) for value in notes.figures.values())
+    for name in (
+        "grids/base.png",
+        "grids/lora.png",
+        "grids/lcm4.png",
+        "grids/compare.png",
+        "plots/steps.png",
+        "plots/attributes.png",
+    ):
+        assert (out / name).is_file()
+        assert f"{name.partition('/')[0]}/{Path(name).name}" in notes.files
+    assert (out / "xy.png").is_file()
+    rows = json.loads((out / "rows.json").read_text(encoding="utf-8"))
+    assert [row["variant"] for row in rows] == ["base", "lora", "lcm1", "lcm2", "lcm4"]
+    assert [row["pictures"] for row in rows] == [6, 6, 3, 3, 6]
+    assert all(row.keys() == rows[0].keys() and row["latency_ms"] > 0 and row["peak_mib"] > 0 for row in rows)
+    assert len(notes.tables["prompts"]) == 6
+    assert notes.bars["picture"][-1] == (36, 36)
+
+
+def test_interrupted_evaluation_goes_on(inputs: dict[str, Path], whole: Any, tmp_path: Path) -> None:
+    first, _, done = whole
+    (tmp_path / "b" / ".pictures").mkdir(parents=True)
+    for name in ("base", "lora"):
+        (tmp_path / "b" / ".pictures" / name).mkdir()
+        for path in sorted((done / ".pictures" / name).glob("*.png"))[: 4 if name == "lora" else 6]:
+            (tmp_path / "b" / ".pictures" / name / path.name).write_bytes(path.read_bytes())
+    stamp = (tmp_path / "b" / ".pictures" / "base" / "00000.png").stat().st_mtime_ns
+    second, notes = run(inputs, tmp_path / "b")
+    assert notes.bars["picture"][0] == (6, 36)
+    assert (tmp_path / "b" / ".pictures" / "base" / "00000.png").stat().st_mtime_ns == stamp
+    sampled = [name for name in first if not name.startswith("speed.")]
+    assert {name: first[name] for name in sampled} == {name: second[name] for name in sampled}
+
+
+def test_scales_of_the_xy_grid(whole: Any) -> None:
+    """1 is the LoRA itself, 0 the base asked with the trigger, and half lies between."""
+
+    def pixels(name: str) -> np.ndarray:
+        return np.asarray(Image.open(whole[2] / ".pictures" / name / "00000.png").convert("RGB"), np.int16)
+
+    full, half, none = pixels("lora"), pixels("lora-scale-0.5"), pixels("lora-scale-0")
+    assert 0 < np.abs(full - half).mean() < np.abs(full - none).mean()
+
+
+def test_without_judge_and_prompts(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """What a user with pictures of their own and nothing else gets."""
+    bare = {name: path for name, path in inputs.items() if name not in ("judge", "prompts", "reference")}
+    figures, notes = run(bare, tmp_path, judge=None, prompts=None, reference=None, base_style=None)
+    assert figures["judge.digest"] is None
+    assert {"fidelity.similarity", "vae.psnr", "lcm1.similarity"} | MEASURED <= figures.keys()
+    assert not any(name.endswith((".adherence", ".kid", ".style", ".copying")) for name in figures)
+    assert any("no judge" in text for text in notes.warned)
+    assert (tmp_path / "grids" / "compare.png").is_file()
+
+
+def test_without_reference_features(inputs: dict[str, Path], tmp_path: Path) -> None:
+    bare = {name: path for name, path in inputs.items() if name != "reference"}
+    figures, _ = run(bare, tmp_path, reference=None, lcm_steps=(4,))
+    assert "lora.adherence" in figures
+    assert not any(name.endswith((".kid", ".copying", "kid_gap")) for name in figures)
+
+
+def test_sdxl(home: None, tmp_path: Path) -> None:
+    figures, _ = run(world(tmp_path, tiny_sdxl()), tmp_path / "out", lcm_steps=(4,))
+    assert figures.keys() >= MEASURED
+
+
+def test_clear_errors(inputs: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"evaluate\.style 'ghibli' is not in the vocabulary"):
+        run(inputs, tmp_path, style="ghibli")
+    with pytest.raises(DataError, match="holds 8 prompts; 9 are asked for"):
+        run(inputs, tmp_path, count=9)
+    broken = {**inputs, "reference": tmp_path}
+    with pytest.raises(DataError, match="reference features"):
+        run(broken, tmp_path / "out", lcm_steps=(4,))

@@ -1,0 +1,208 @@
+"""The embedded base at tiny sizes: it learns, survives a kill, and loads as any Stable Diffusion."""
+
+import random
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
+
+from components.image.families.schedule import NoiseSchedule
+from components.portraits.world import autoencoder as ae
+from components.portraits.world import base
+from components.portraits.world.fitting import Budget, Fit, Muon, one_cycle, orthogonal
+from components.portraits.world.renders import Portrait, sample_portraits
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def portraits() -> list[Portrait]:
+    return sample_portraits(8, seed=3)
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.randint(0, 256, (8, 3, 4, 4), generator=generator).float()
+    return torch.nn.functional.interpolate(flat, size=SIZE).byte()
+
+
+def tiny_unet() -> UNet2DConditionModel:
+    return base.make_unet(channels=(16, 16, 32), size=SIZE // 4, groups=8)
+
+
+def train_tiny(latents: torch.Tensor, portraits: list[Portrait], folder: Path, steps: int, **options: object) -> Path:
+    autoencoder = ae.make_autoencoder(width=8)
+    budget = Budget(steps=steps)
+    return base.train_base(
+        latents, portraits, autoencoder, folder, budget, batch=4, make=tiny_unet, report=lambda _: None, **options
+    )
+
+
+def test_the_autoencoder_learns(images: torch.Tensor, tmp_path: Path) -> None:
+    untrained = ae.psnr(ae.make_autoencoder(width=16), images)
+    train = partial(ae.train_autoencoder, images, tmp_path, batch=4, width=16, report=lambda _: None)
+    model = train(budget=Budget(steps=60))
+    assert ae.psnr(model, images) > untrained + 3
+
+
+def test_latents_are_white_and_whitening_keeps_the_picture(images: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    model = ae.make_autoencoder(width=8)
+    model.encoder.layers[-1].weight.data.mul_(0.05)
+    inside = ae.reconstruct(model, ae.to_signed(images))[..., 16:-16, 16:-16]
+    ae.whiten(model, images)
+    latents = ae.encode(model, images)
+    assert latents.mean((0, 2, 3)).abs().max() < 1e-3
+    assert (latents.std((0, 2, 3)) - 1).abs().max() < 1e-3
+    after = ae.reconstruct(model, ae.to_signed(images))[..., 16:-16, 16:-16]
+    assert (after - inside).abs().mean() < 0.2, "only the tanh before the decoder may tell them apart"
+
+
+def test_orthogonal_has_singular_values_near_one() -> None:
+    values = torch.linalg.svdvals(orthogonal(torch.randn(6, 20, generator=torch.Generator().manual_seed(0)), 8))
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+
+
+def test_one_cycle_rises_and_falls() -> None:
+    assert one_cycle(0.0) == pytest.approx(0.01)
+    assert one_cycle(0.08) == 1.0
+    assert one_cycle(1.0) == pytest.approx(0.01)
+
+
+def test_a_budget_is_steps_or_minutes() -> None:
+    with pytest.raises(ValueError, match="either steps or minutes"):
+        Budget()
+    assert Budget(minutes=2.0).progress(5, 60.0) == 0.5
+
+
+def test_timesteps_are_spread_over_the_parts_of_the_schedule() -> None:
+    assert sum(share for share, _, _ in base.NOISE_SHARES) == pytest.approx(1.0)
+    steps = base.spread_timesteps(100, 1000, torch.Generator().manual_seed(0))
+    first = 0
+    for share, start, end in base.NOISE_SHARES:
+        count = round(100 * share)
+        cell = (steps[first : first + count].float() / 1000 - start) / (end - start) * count
+        assert (cell - torch.arange(count) - 0.5).abs().max() <= 0.5 + 0.1
+        first += count
+
+
+def test_the_schedule_ends_in_pure_noise() -> None:
+    schedule = NoiseSchedule.from_config(base.make_scheduler().config)
+    assert schedule.snr(torch.tensor([999])).item() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("text", ["pink hair", "zyzzyva Ω 髪 🦊 \x00", "", "a" * 500])
+def test_any_text_has_tokens(portraits: list[Portrait], text: str, tmp_path: Path) -> None:
+    tokenizer = base.make_tokenizer(base.sample_captions(portraits, random.Random(0)) * 40)
+    ids = base.tokens(tokenizer, [text])
+    assert ids.shape == (1, base.TOKENS)
+    assert int(ids.max()) < len(tokenizer)
+    tokenizer.save_pretrained(tmp_path)
+    again = type(tokenizer).from_pretrained(tmp_path)
+    assert torch.equal(base.tokens(again, [text]), ids)
+
+
+def test_unknown_words_are_spelled_out(portraits: list[Portrait]) -> None:
+    tokenizer = base.make_tokenizer(base.sample_captions(portraits, random.Random(0)) * 40)
+    one, other = (tokenizer(word).input_ids for word in ("xqj", "jqx"))
+    assert one != other
+    assert tokenizer.decode(one, skip_special_tokens=True) == "xqj"
+
+
+def test_captions_change_with_the_step_and_some_are_empty(portraits: list[Portrait]) -> None:
+    first, second = (base.sample_captions(portraits * 20, random.Random(seed)) for seed in (0, 1))
+    assert first != second
+    assert 0 < sum(not text for text in first) < 0.3 * len(first)
+
+
+def test_the_base_learns(portraits: list[Portrait], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    networks = base.Networks(tiny_unet(), base.make_text_encoder(base.make_tokenizer(["pink hair"] * 40)))
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).expand(8, -1, -1, -1)
+    ids = base.tokens(base.make_tokenizer(["pink hair"] * 40), ["pink hair"] * 8)
+    schedule = NoiseSchedule.from_config(base.make_scheduler().config)
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        context = networks.text_encoder(ids).last_hidden_state
+        return base.diffusion_loss(networks.unet, schedule, latents, context, generator)
+
+    fit = Fit(networks, [torch.optim.AdamW(networks.parameters(), lr=2e-3)], Budget(steps=30), tmp_path)
+    before = loss(torch.Generator().manual_seed(9)).item()
+    assert list(fit.steps(loss))[-1] == 30
+    assert loss(torch.Generator().manual_seed(9)).item() < 0.8 * before
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    def fit(folder: Path, steps: int) -> Fit:
+        torch.manual_seed(0)
+        layer = torch.nn.Conv2d(4, 4, 3)
+        return Fit(
+            layer, [Muon([layer.weight], 1e-2), torch.optim.AdamW([layer.bias], 1e-2)], Budget(steps=steps), folder
+        )
+
+    def run(one: Fit, until: int) -> None:
+        def loss(generator: torch.Generator) -> torch.Tensor:
+            value: torch.Tensor = one.module(torch.randn(2, 4, 8, 8, generator=generator)).square().mean()
+            return value
+
+        for step in one.steps(loss):
+            if step == until:
+                one.save()
+                return
+
+    whole = fit(tmp_path / "whole", 8)
+    run(whole, 8)
+    run(fit(tmp_path / "parts", 8), 3)
+    resumed = fit(tmp_path / "parts", 8)
+    assert resumed.step == 3
+    run(resumed, 8)
+    for name, value in whole.module.state_dict().items():
+        assert torch.equal(value, resumed.module.state_dict()[name])
+        assert torch.equal(whole.average.weights[name], resumed.average.weights[name])
+
+
+def test_the_export_loads_as_stable_diffusion_and_warm_starts(portraits: list[Portrait], tmp_path: Path) -> None:
+    latents = torch.randn(8, 4, SIZE // 4, SIZE // 4)
+    folder = train_tiny(latents, portraits, tmp_path / "first", 2)
+    assert max(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 15_000_000
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    assert isinstance(pipeline.vae, AutoencoderTiny)
+    picture = pipeline("pink hair, glasses", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[
+        0
+    ]
+    assert picture.size == (SIZE, SIZE)
+    again = train_tiny(latents, portraits, tmp_path / "second", 1, start=folder)
+    train_tiny(latents, portraits, tmp_path / "second", 2, out=again)
+    assert StableDiffusionPipeline.from_pretrained(again).unet.config.block_out_channels == [16, 16, 32]
+
+
+def test_the_reader_learns_what_captions_tell_and_asks_for_nothing_else(portraits: list[Portrait]) -> None:
+    torch.manual_seed(0)
+    told = [row for _, row in base.sample_told(portraits * 4, random.Random(0))]
+    hidden = torch.randn(len(told), 9, 32, requires_grad=True)
+    reader = base.Reader(32)
+    silent = reader.loss(hidden, [{}] * len(told))
+    assert silent.item() == 0.0
+    optimizer = torch.optim.Adam([hidden, *reader.parameters()], lr=0.05)
+    losses = []
+    for _ in range(60):
+        loss = reader.loss(hidden, told)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(1.2, abs=0.6)  # about the logarithm of how many values an attribute has
+    assert losses[-1] < 0.1
+
+
+def test_captions_tell_what_they_say(portraits: list[Portrait]) -> None:
+    for text, told in base.sample_told(portraits * 20, random.Random(0)):
+        assert bool(text) == bool(told)
+        if told.get("glasses") == "no":
+            assert "no glasses" in text or "without glasses" in text

@@ -1,0 +1,70 @@
+import json
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from components.image.promptset import PromptItem, load
+from components.portraits.vocabulary import ATTRIBUTES, STYLES
+from components.portraits.world.captions import prompt as canonical
+from components.portraits.world.prompts import SIZES, prompt_sets, write
+from components.portraits.world.renders import clashes, is_held_out_combination, sample_portraits
+
+Sets = dict[str, Sequence[PromptItem]]
+
+DATA = Path(__file__).parents[4] / "data" / "prompts"
+
+
+@pytest.fixture(scope="module")
+def sets() -> Sets:
+    return {name: load(DATA, name) for name in SIZES}
+
+
+def test_the_shipped_files_are_what_the_code_writes(tmp_path: Path):
+    write(tmp_path)
+    for name in SIZES:
+        assert (tmp_path / f"{name}.json").read_bytes() == (DATA / f"{name}.json").read_bytes()
+    assert len(list(tmp_path.iterdir())) == len(SIZES)
+
+
+def test_sizes_and_names(sets: Sets):
+    assert {name: len(prompts) for name, prompts in sets.items()} == {"select": 256, "calibrate": 256, "report": 512}
+    assert all(json.loads((DATA / f"{name}.json").read_text("utf-8"))["set"] == name for name in sets)
+
+
+def test_the_sets_are_disjoint_in_prompts_attributes_and_seeds(sets: Sets):
+    for one, other in combinations(sets.values(), 2):
+        assert {p.seed for p in one}.isdisjoint(p.seed for p in other)
+        assert {p.prompt for p in one}.isdisjoint(p.prompt for p in other)
+        assert {canonical(p.attributes) for p in one}.isdisjoint(canonical(p.attributes) for p in other)
+    everything = [p for prompts in sets.values() for p in prompts]
+    assert len({p.seed for p in everything}) == len({p.prompt for p in everything}) == len(everything)
+
+
+def test_every_prompt_asks_for_four_to_eight_known_values_of_an_unseen_combination(
+    sets: Sets,
+):
+    for prompt in (p for prompts in sets.values() for p in prompts):
+        assert 4 <= len(prompt.attributes) <= 8
+        assert all(value in ATTRIBUTES[name] for name, value in prompt.attributes.items())
+        assert is_held_out_combination(prompt.attributes)
+        assert not clashes(prompt.attributes)
+        assert "style" not in prompt.prompt
+
+
+def test_no_training_portrait_has_a_combination_of_the_prompts(sets: Sets):
+    def combination(attributes: dict[str, str]) -> tuple[str, ...]:
+        return tuple(attributes[name] for name in ("hair_color", "hair_style", "background"))
+
+    trained = {combination(dict(shown.attributes)) for shown in sample_portraits(2_000, 0, STYLES)}
+    assert trained.isdisjoint(combination(dict(p.attributes)) for prompts in sets.values() for p in prompts)
+
+
+def test_every_value_is_asked_for_in_the_report(sets: Sets):
+    asked = {(name, value) for p in sets["report"] for name, value in p.attributes.items()}
+    assert asked == {(name, value) for name, ids in ATTRIBUTES.items() for value in ids}
+
+
+def test_another_seed_gives_other_prompts():
+    assert prompt_sets(1)["report"][0] != prompt_sets(0)["report"][0]

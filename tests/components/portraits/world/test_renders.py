@@ -1,0 +1,158 @@
+import json
+import random
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.portraits.vocabulary import ATTRIBUTES, BASE_STYLES, STYLES, VARIANTS, shows, values
+from components.portraits.world import drawing
+from components.portraits.world.renders import (
+    COLORS,
+    Portrait,
+    build,
+    clashes,
+    is_held_out,
+    load,
+    render,
+    sample_portrait,
+    sample_portraits,
+)
+
+ROOT = Path(__file__).parents[4]
+
+
+def portrait(style: str, **changes: str) -> Portrait:
+    plain = {
+        "hair_color": "purple",
+        "hair_style": "short",
+        "skin": "fair",
+        "expression": "smile",
+        "glasses": "no",
+        "earrings": "no",
+        "clothes_color": "red",
+        "background": "gray",
+        "position": "center",
+        "scale": "normal",
+        "tilt": "none",
+        "facing": "right",
+    }
+    attributes = {name: value for name, value in {**plain, **changes}.items() if shows(style, name)}
+    return Portrait(style, attributes, 7)
+
+
+def pixels(shown: Portrait, size: int = 64) -> np.ndarray:
+    return np.asarray(render(shown, size)).astype(int)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_render_is_rgb_of_the_asked_size_and_always_the_same(style: str):
+    shown = sample_portrait(random.Random(1), style)
+    first = render(shown, 48)
+    assert first.mode == "RGB"
+    assert first.size == (48, 48)
+    assert first.tobytes() == render(shown, 48).tobytes()
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_attribute_that_a_style_shows_is_seen(style: str):
+    for attribute in ATTRIBUTES:
+        seen = [pixels(portrait(style, **{attribute: value})) for value in values(style, attribute)]
+        for one, other in pairwise(seen):
+            assert (np.abs(one - other).sum(-1) > 60).sum() >= 8, (style, attribute)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_hair_skin_and_background_have_their_colors(style: str):
+    shown = portrait(style)
+    found = {tuple(int(c) for c in color) for color in pixels(shown, 128).reshape(-1, 3)}
+    for attribute in ("hair_color", "skin", "background", "clothes_color"):
+        if shows(style, attribute):
+            color = COLORS[attribute][shown.attributes[attribute]]
+            assert tuple(bytes.fromhex(color[1:])) in found, (style, attribute)
+
+
+def test_position_moves_the_figure():
+    def column(position: str) -> float:
+        drawn = pixels(portrait("micah", position=position, background="white", clothes_color="red"))
+        return float(np.nonzero((drawn < 250).any(-1))[1].mean())
+
+    assert column("left") < column("center") - 5 < column("right") - 10
+
+
+def test_no_body_ends_above_the_lower_edge():
+    for style in ("toon-head", "micah", "open-peeps", "lorelei"):
+        for tilt in ATTRIBUTES["tilt"]:
+            drawn = pixels(portrait(style, scale="far", tilt=tilt, background="white"), 128)
+            assert (drawn[-1, 54:74] < 250).any(-1).mean() >= 0.5, (style, tilt)
+
+
+def test_only_a_base_of_values_that_the_style_shows_is_sampled():
+    rng = random.Random(2)
+    for style in STYLES:
+        for _ in range(30):
+            shown = sample_portrait(rng, style)
+            assert all(shows(style, name, value) for name, value in shown.attributes.items())
+            assert set(shown.attributes) == {name for name in ATTRIBUTES if shows(style, name)}
+            assert not clashes(shown.attributes)
+
+
+def test_held_out_combinations_never_meet_the_others():
+    def combinations(held_out: bool) -> set[tuple[str, ...]]:
+        drawn = sample_portraits(600, 3, STYLES, held_out)
+        assert all(is_held_out(shown) is held_out for shown in drawn)
+        return {tuple(shown.attributes[name] for name in ("hair_color", "hair_style", "background")) for shown in drawn}
+
+    assert combinations(True).isdisjoint(combinations(False))
+
+
+def test_styles_take_turns_and_hair_colors_are_balanced():
+    drawn = sample_portraits(2_000, 4)
+    assert set(Counter(shown.style for shown in drawn).values()) == {2_000 // len(BASE_STYLES)}
+    counts = Counter(shown.attributes["hair_color"] for shown in drawn)
+    assert min(counts.values()) > 0.75 * 2_000 / len(ATTRIBUTES["hair_color"])
+
+
+def test_black_hair_never_lies_on_a_black_background():
+    assert clashes({"hair_color": "black", "background": "black"})
+    assert clashes({"hair_color": "brown", "skin": "dark"})
+    assert not clashes({"hair_color": "pink", "background": "pink"})
+    assert not clashes({"skin": "fair", "background": "white"})
+
+
+def test_every_variant_of_the_tables_exists_in_its_style():
+    for style, attributes in VARIANTS.items():
+        parts = drawing.definition(style)["components"]
+        for table in attributes.values():
+            for options in table.values():
+                for option in options:
+                    assert all(variant in parts[part]["variants"] for part, variant in option.items()), (style, option)
+
+
+def test_adapting_a_style_leaves_the_shipped_definition_alone():
+    before = json.dumps(drawing.definition("open-peeps"))
+    drawing.style("open-peeps")
+    assert json.dumps(drawing.definition("open-peeps")) == before
+
+
+def test_licences_are_free_and_the_attribution_page_names_them_all():
+    page = (ROOT / "data" / "ATTRIBUTION.md").read_text("utf-8")
+    assert page == drawing.attribution()
+    for style in STYLES:
+        meta = drawing.definition(style)["meta"]
+        assert meta["license"]["name"] in {"CC BY 4.0", "CC0 1.0"}
+        assert meta["creator"]["name"] in page
+        assert meta["source"]["url"] in page
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_built_set_is_loaded_with_its_labels(tmp_path: Path, workers: int):
+    path = build(tmp_path / "set.npz", 8, 5, size=32, workers=workers)
+    images, portraits = load(path)
+    assert images.shape == (8, 32, 32, 3)
+    assert images.dtype == np.uint8
+    assert portraits == sample_portraits(8, 5)
+    assert (images[3] == np.asarray(render(portraits[3], 32))).all()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["set.json", "set.npz"]
