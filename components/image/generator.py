@@ -17,6 +17,7 @@ from components.image.generation.latent import initial_noise, load_variant, samp
 from components.image.generation.metadata import kyara_version, to_png
 from components.image.generation.request import MAX_SEED, GenerateRequest
 from components.image.product import LCM, LORA, PromotedModel, read_model
+from components.image.promptset import with_trigger
 from components.settings import settings
 
 LARGEST = 4  # times the model's own side, and times its own area
@@ -93,9 +94,7 @@ class ImageGenerator:
         return last
 
     def _prompt(self, request: GenerateRequest) -> str:
-        word = self.promoted.card.trigger
-        wanted = request.trigger and word.casefold() not in request.prompt.casefold()
-        return f"{word}, {request.prompt}" if wanted else request.prompt
+        return with_trigger(request.prompt, self.promoted.card.trigger) if request.trigger else request.prompt
 
     def _chunks(self, *prompts: str) -> int:
         """Chunks of the text encoder's length that hold all of the longest prompt."""
