@@ -98,7 +98,7 @@ def variants(caption: str, trigger: str, count: int, seed: str) -> list[str]:
 def is_tags(caption: str) -> bool:
     """Whether a caption is a list of tags: short parts between commas, none of them part of a sentence.
 
-    Titles are tags ("the legend of zelda"), so "the" says nothing; "a", "an" and a beginning "and" do.
+    Titles are tags ("the legend of zelda"), so "the" says nothing; "a girl", "with a gun", "and smiles" do.
     """
     parts = split_tags(caption)
     return bool(parts) and not any(_of_sentence(part) for part in parts)
@@ -112,7 +112,7 @@ def split_tags(caption: str) -> list[str]:
 def _of_sentence(part: str) -> bool:
     words = part.lower().split()
     closes = part.endswith("。") or (len(words) > 1 and part[-1] in ".!?")
-    article = len(words) > 1 and not {"a", "an"}.isdisjoint(words)
+    article = len(words) > 1 and not {"a", "an"}.isdisjoint(words[:2])
     return closes or article or len(words) > _LONGEST_TAG or words[0] == "and"
 
 
