@@ -71,7 +71,7 @@ class DatasetConfig(StepConfig):
         3,
         ge=0,
         le=64,
-        description="Pictures whose perceptual hashes (64 bits) are this near are compared closely; of copies the largest "
+        description="Pictures whose perceptual hashes (64 bits) are this near are compared; of copies the largest "
         "stays.",
     )
     require_captions: bool = Field(
