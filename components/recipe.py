@@ -184,6 +184,8 @@ class DistillConfig(StepConfig):
     prompts: str | None = Field(
         "data/prompts", description="Folder with select.json, the prompts of paths and samples; null: captions."
     )
+    accumulation: Count = Field(1, description="Batches whose gradients are summed before one optimizer step.")
+    gradient_checkpointing: bool = Field(False, description="Compute activations twice to save memory.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
