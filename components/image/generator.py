@@ -12,10 +12,13 @@ from components.contracts import Done, Preview
 from components.errors import RequestError
 from components.image.families.bundle import Bundle
 from components.image.families.syntax import MAX_CHUNKS
+from components.image.generation.cost import check_cost, cost
 from components.image.generation.engine import Engine, build_engine
+from components.image.generation.guidance import Guidance
 from components.image.generation.latent import initial_noise, load_variant, sample, to_images
 from components.image.generation.metadata import kyara_version, to_png
 from components.image.generation.request import MAX_SEED, GenerateRequest
+from components.image.generation.schedulers import choose_sampler
 from components.image.product import LCM, LORA, PromotedModel, read_model
 from components.image.promptset import with_trigger
 from components.settings import settings
@@ -72,19 +75,22 @@ class ImageGenerator:
         seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
         steps = request.steps or self.promoted.card.steps
         prompt = self._prompt(request)
-        guided = (request.guidance_scale or 0) > 1  # else nobody reads the negative prompt
-        chunks = self._chunks(prompt, *([request.negative_prompt] if guided else []))
+        sampler = choose_sampler(self.bundle, request.sampler)
+        guidance = Guidance.of(self.bundle, request.guidance_scale)
+        chunks = self._chunks(prompt, *([request.negative_prompt] if guidance.compares else []))
+        area = width * height / self.promoted.card.model.resolution**2
+        check_cost(cost(steps=steps, area=area, chunks=chunks, compares=guidance.compares))
         condition = self.engine.encode([prompt], chunks)
-        negative = self.engine.encode([request.negative_prompt], chunks) if guided else None
+        negative = self.engine.encode([request.negative_prompt], chunks) if guidance.compares else None
         noise = initial_noise(self.bundle, [seed], height, width)
         latents = noise
         for done, latents in sample(
-            self.bundle, condition, negative, noise=noise, steps=steps, guidance=request.guidance_scale, kind="lcm",
+            self.bundle, condition, negative, noise=noise, steps=steps, guidance=request.guidance_scale, kind=sampler,
             seeds=[seed], predict=self.engine.predict,
         ):  # fmt: skip
             yield Preview(done, steps, to_images(self.engine.decode(latents))[0] if request.preview else None)
         image = to_images(self.engine.decode(latents))[0]
-        facts = self._facts(request, image, prompt=prompt, seed=seed, steps=steps)
+        facts = self._facts(request, image, guidance, prompt=prompt, seed=seed, steps=steps, sampler=sampler)
         yield Done(image, to_png(image, facts), facts, time.perf_counter() - started)
 
     def draw(self, request: GenerateRequest) -> Done:
@@ -118,16 +124,25 @@ class ImageGenerator:
         return width, height
 
     def _facts(
-        self, request: GenerateRequest, image: Image.Image, *, prompt: str, seed: int, steps: int
+        self,
+        request: GenerateRequest,
+        image: Image.Image,
+        guidance: Guidance,
+        *,
+        prompt: str,
+        seed: int,
+        steps: int,
+        sampler: str,
     ) -> dict[str, Any]:
-        card, guidance = self.promoted.card, request.guidance_scale
+        card = self.promoted.card
         return {
             "prompt": prompt,
             "negative_prompt": request.negative_prompt,
             "seed": seed,
             "steps": steps,
-            "sampler": "lcm",
-            "guidance_scale": float(self.bundle.lcm["guidance"]) if guidance is None else guidance,
+            "sampler": sampler,
+            "guidance_scale": guidance.scale,
+            "warnings": guidance.warnings(request.negative_prompt),
             "width": image.width,
             "height": image.height,
             "model": card.name,
