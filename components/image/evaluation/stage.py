@@ -30,10 +30,10 @@ from components.image.evaluation.figures import (
     variant_rows,
 )
 from components.image.evaluation.prompting import PromptExam
-from components.image.evaluation.sheets import contact, sheet
 from components.image.families.bundle import load_bundle
 from components.image.generation.latent import load_variant
 from components.image.promptset import PromptItem
+from components.image.sheets import contact, sheet
 from components.portraits.judge import Judge, Verdict
 from components.portraits.vocabulary import STYLES
 from components.recipe import EvaluateConfig

@@ -20,7 +20,7 @@ from components.image.generation.sampler import (
     combine,
     consistency,
     ddim_grid,
-    ddim_move,
+    ddim_step,
     embed_guidance,
     lcm_grid,
 )
@@ -34,7 +34,7 @@ Predict = Callable[[Tensor, Tensor, Condition, Tensor | None], Tensor]
 def initial_noise(bundle: Bundle, seeds: Sequence[int], height: int, width: int) -> Tensor:
     """Standard normal latents [B, C, height/scale, width/scale], float32 on the CPU; height and width in pixels."""
     shape = (1, bundle.latent_channels, height // bundle.scale, width // bundle.scale)
-    return _draw(_generators(seeds), shape)
+    return _randn(_generators(seeds), shape)
 
 
 @torch.no_grad()
@@ -75,7 +75,7 @@ def sample(
         return _ask(predict, x, t, condition, embedding, scale)
 
     generators = _generators(seeds)
-    _draw(generators, (1, *noise.shape[1:]))  # what the initial noise was: go on behind it, as diffusers' pipelines do
+    _randn(generators, (1, *noise.shape[1:]))  # what the initial noise was: go on behind it, as diffusers' pipelines do
     x = noise.to(bundle.device)
     if kind in SCHEDULERS:
         yield from scheduled(kind, bundle.scheduler_config, bundle.schedule, x, steps, ask, generators)
@@ -94,15 +94,15 @@ def _own(
     """DDIM and multistep consistency sampling, as functions of tensors (`sampler.py`)."""
     grid = _grid(bundle, steps, kind)
     shape = (1, *x.shape[1:])
-    for done, (t, landing) in enumerate(zip(grid.timesteps, grid.landing.to(x.device), strict=True), start=1):
+    for done, (t, alpha_prev) in enumerate(zip(grid.timesteps, grid.alphas_prev.to(x.device), strict=True), start=1):
         output = ask(x, int(t))
         steps_at = torch.full((len(x),), int(t), device=x.device)
         if kind == "lcm":
             clean = consistency(bundle.schedule, output, x, steps_at, float(bundle.lcm.get("timestep_scaling", 10.0)))
-            x = clean if done == steps else ddim_move(clean, _draw(generators, shape).to(x.device), landing)
+            x = clean if done == steps else ddim_step(clean, _randn(generators, shape).to(x.device), alpha_prev)
         else:
             clean = bundle.schedule.x0(output, x, steps_at)
-            x = ddim_move(clean, bundle.schedule.eps(output, x, steps_at), landing)
+            x = ddim_step(clean, bundle.schedule.eps(output, x, steps_at), alpha_prev)
         yield done, x if done == steps else clean
 
 
@@ -242,5 +242,5 @@ def _generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
 
-def _draw(generators: Sequence[torch.Generator], shape: tuple[int, ...]) -> Tensor:
+def _randn(generators: Sequence[torch.Generator], shape: tuple[int, ...]) -> Tensor:
     return torch.cat([torch.randn(shape, generator=generator) for generator in generators])
