@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from components.errors import RecipeError
 from components.settings import PromptClient
@@ -84,9 +84,15 @@ class DatasetConfig(StepConfig):
     license: str | None = Field(
         None, description="Licence of pictures that state none of their own; null: what provenance.json says."
     )
+    masks: str | None = Field(
+        None,
+        description="Where the loss counts: alpha (of the pictures), or a folder of grey pictures of the same names "
+        "(white counts); null: everywhere.",
+    )
 
     def sources(self) -> dict[str, str]:
-        return {**super().sources(), "data": self.source}
+        folder = None if self.masks == "alpha" else self.masks
+        return {**super().sources(), "data": self.source, **_given(masks=folder)}
 
 
 class TrainConfig(StepConfig):
@@ -129,6 +135,19 @@ class TrainConfig(StepConfig):
     export_dtype: Literal["float32", "float16"] = Field(
         "float32", description="Precision of the exported adapter files."
     )
+    timesteps: Literal["uniform", "logit_normal"] | Annotated[tuple[float, ...], Field(min_length=1)] = Field(
+        "uniform",
+        description="How often timesteps are trained: uniform, logit_normal (the middle most, arXiv 2403.03206), or "
+        "shares of equal parts of the schedule, from clean to noise.",
+    )
+    outside_mask: Share = Field(0.0, description="Weight of the loss outside a picture's mask, where there are masks.")
+
+    @field_validator("timesteps")
+    @classmethod
+    def _shares(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and (min(value) < 0 or sum(value) <= 0):
+            raise ValueError("shares must not be negative, and one must be above 0")
+        return value
 
     def sources(self) -> dict[str, str]:
         return {**super().sources(), **_given(judge=self.judge, prompts=self.prompts)}

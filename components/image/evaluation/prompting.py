@@ -16,6 +16,7 @@ from components.image.evaluation.confidence import Outcome
 from components.image.evaluation.figures import Figures
 from components.image.evaluation.robustness import Artist, Condition, calibrate, conditions, figures
 from components.image.families.bundle import Bundle
+from components.image.families.syntax import MAX_CHUNKS
 from components.image.generation.latent import pictures
 from components.image.promptset import PromptItem
 from components.image.sheets import sheet
@@ -23,7 +24,7 @@ from components.portraits.attacks import KINDS
 from components.portraits.judge import Judge
 from components.prompting.confidence import Calibration
 from components.prompting.generator import RobustPromptGenerator
-from components.prompting.rendering import rendered
+from components.prompting.rendering import CLIP_TOKENS, rendered
 from components.prompting.schema import PromptRequest, RobustPrompt
 from components.prompting.setup import make_generator
 from components.recipe import EvaluateConfig
@@ -89,9 +90,9 @@ class PromptExam:
         return self.generator.generate(PromptRequest(text=text))
 
     def render(self, prompt: RobustPrompt) -> str:
-        """Within what the model's text encoder reads, with room for the trigger."""
-        trigger = self.config.trigger
-        return rendered(prompt, lambda text: self.bundle.count_tokens(promptset.with_trigger(text, trigger)))
+        """Within what is served, with room for the trigger."""
+        trigger, limit = self.config.trigger, MAX_CHUNKS * CLIP_TOKENS
+        return rendered(prompt, lambda text: self.bundle.count_tokens(promptset.with_trigger(text, trigger)), limit)
 
     def _artist(self, total: int, keep: frozenset[int] = frozenset()) -> Artist:
         done = 0
