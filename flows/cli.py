@@ -107,18 +107,15 @@ def generate(
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a prompt that can be read in several ways.")] = False,
 ) -> None:
     """Draw a picture with the champion; the prompt may be Japanese or English and may have mistakes."""
-    from components.image.generation.request import GenerateRequest
-
-    request = GenerateRequest(prompt=prompt, seed=seed, steps=steps, raw=raw)
-    folder = model or _latest_champion()
     from components.artifact import write_bytes
-    from flows.asking import draw
+    from components.image.generation.request import GenerateRequest
+    from components.image.product import load
 
-    drawing = draw(folder, request, strict=strict)
-    done = drawing.done
-    write_bytes(out, done.png)
-    if drawing.prompt is not None:
-        typer.echo(f"read as: {done.metadata['prompt']}  (confidence {drawing.prompt.confidence:.2f})")
+    request = GenerateRequest(prompt=prompt, seed=seed, steps=steps, raw=raw, strict=strict)
+    done = load(model or _latest_champion("image")).answer(request)
+    write_bytes(out, done.content)
+    if "confidence" in done.metadata:
+        typer.echo(f"read as: {done.metadata['prompt']}  (confidence {done.metadata['confidence']:.2f})")
     typer.echo(f"{out}  (seed {done.metadata['seed']}, {done.seconds:.2f} s)")
 
 
@@ -131,7 +128,7 @@ def prompts(
     from components.prompting.confidence import read_calibration
     from components.prompting.schema import PromptRequest
     from components.prompting.setup import make_generator, open_cache
-    from flows.asking import describe
+    from flows.readings import describe
 
     if text[0] == "cache" and len(text) == 2 and text[1] in ("show", "clear"):
         cache = open_cache()
@@ -139,7 +136,7 @@ def prompts(
         return
     champion = None
     with contextlib.suppress(ModelError):  # none yet: the confidence is then of the reading alone
-        champion = _latest_champion()
+        champion = _latest_champion("image")
     calibration = read_calibration(champion) if champion else None
     prompt = make_generator(calibration).generate(PromptRequest(text=" ".join(text)))
     typer.echo(prompt.model_dump_json(indent=2) if as_json else "\n".join(describe(prompt)))
@@ -221,11 +218,11 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
         raise typer.Exit(1)
 
 
-def _latest_champion() -> Path:
-    """The champion that was promoted last, of any recipe."""
+def _latest_champion(modality: str) -> Path:
+    """The champion of a modality that was promoted last, of any recipe."""
     from components.artifact import POINTER, pointed
 
-    pointers = sorted(settings().models_dir.glob(f"*/*/{POINTER}"), key=lambda file: file.stat().st_mtime_ns)
+    pointers = sorted(settings().models_dir.glob(f"{modality}/*/{POINTER}"), key=lambda file: file.stat().st_mtime_ns)
     if not pointers:
         raise ModelError(f"no model was promoted in {str(settings().models_dir)!r}.", hint="Make one: `kyara demo`.")
     return pointed(pointers[-1].parent)

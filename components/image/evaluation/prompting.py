@@ -19,6 +19,7 @@ from components.image.evaluation.sheets import sheet
 from components.image.families.bundle import Bundle
 from components.image.generation.latent import pictures
 from components.image.promptset import PromptItem
+from components.image.recipe import EvaluateConfig
 from components.portraits.attacks import KINDS
 from components.portraits.judge import Judge
 from components.prompting.confidence import Calibration
@@ -26,7 +27,6 @@ from components.prompting.generator import RobustPromptGenerator
 from components.prompting.rendering import rendered
 from components.prompting.schema import PromptRequest, RobustPrompt
 from components.prompting.setup import make_generator
-from components.recipe import EvaluateConfig
 
 READ = ("clean_generator", *(f"rescued.{kind}" for kind in KINDS))
 """Conditions whose requests the generator read: what the confidence is measured on."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from components.errors import ModelError
 from components.image.families.schedule import NoiseSchedule
 from components.image.families.text import chunks_for, count_tokens
-from components.recipe import ModelConfig
+from components.image.recipe import ModelConfig
 from components.settings import settings
 
 

@@ -15,7 +15,7 @@ from components.errors import DataError
 from components.image.dataset.duplicates import Look, look, partners
 from components.image.dataset.stage import prepare
 from components.image.families.bundle import load_bundle
-from components.recipe import DatasetConfig
+from components.image.recipe import DatasetConfig
 from components.runlog import SilentLog
 from components.settings import settings
 from tests.tiny import tiny_model, tiny_sd15, tiny_sdxl
