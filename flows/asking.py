@@ -15,6 +15,7 @@ from components.image.generation.request import MAX_SEED, GenerateRequest
 from components.image.generator import ImageGenerator
 from components.image.reading import read, worded
 from components.portraits.judge import Judge
+from components.portraits.reader.plugin import READER
 from components.portraits.vocabulary import words
 from components.prompting.confidence import Calibration, read_calibration
 from components.prompting.rendering import rendered
@@ -44,7 +45,7 @@ def draw(folder: Path, request: GenerateRequest, *, strict: bool = False) -> Dra
             below the upper one with `strict`).
     """
     calibration, here = read_calibration(folder), settings()
-    prompt = read(request, make_generator(calibration))
+    prompt = read(request, make_generator(READER, calibration))
     if prompt is None:
         return Drawing(ImageGenerator.load(folder).draw(request), None)
     if prompt.confidence < (here.prompts_sure if strict else here.prompts_unsure) and (others := offers(prompt)):

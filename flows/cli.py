@@ -128,6 +128,7 @@ def prompts(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show how a prompt is read: its layers, what was corrected and why, and how sure that is."""
+    from components.portraits.reader.plugin import READER
     from components.prompting.confidence import read_calibration
     from components.prompting.schema import PromptRequest
     from components.prompting.setup import make_generator, open_cache
@@ -141,7 +142,9 @@ def prompts(
     with contextlib.suppress(ModelError):  # none yet: the confidence is then of the reading alone
         champion = _latest_champion()
     calibration = read_calibration(champion) if champion else None
-    prompt = make_generator(calibration).generate(PromptRequest(text=" ".join(text)))
+    generator = make_generator(READER, calibration)
+    assert generator is not None  # for there is a reader
+    prompt = generator.generate(PromptRequest(text=" ".join(text)))
     typer.echo(prompt.model_dump_json(indent=2) if as_json else "\n".join(describe(prompt)))
 
 

@@ -21,7 +21,7 @@ from components.contracts import Done
 from components.errors import KyaraError
 from components.image.generation.request import GenerateRequest
 from components.image.reading import read, worded
-from components.portraits.reader.lexicon import LexiconClient
+from components.portraits.reader.plugin import READER
 from components.prompting.confidence import read_calibration
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.schema import RobustPrompt
@@ -85,7 +85,9 @@ class Kyara:
             "metrics": read_figures(folder),
             "labels": dict(self.bundled.labels) if folder == self.bundled.model else {},
         }
-        reader = RobustPromptGenerator(LexiconClient(), calibration=read_calibration(folder))
+        reader = RobustPromptGenerator(
+            READER.offline(), vocabulary=READER.vocabulary, calibration=read_calibration(folder)
+        )
 
         def prepare(request: GenerateRequest) -> tuple[GenerateRequest, RobustPrompt | None]:
             prompt = read(request, reader)

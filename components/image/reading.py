@@ -10,9 +10,9 @@ from components.prompting.rendering import CLIP_TOKENS, rendered, unwanted
 from components.prompting.schema import PromptRequest, RobustPrompt
 
 
-def read(request: GenerateRequest, generator: RobustPromptGenerator) -> RobustPrompt | None:
-    """What the prompt means; None where it is to be drawn as typed: `raw`, or with `(weights:1.2)` in it."""
-    if request.raw or any(weight != 1.0 for _, weight in parts(request.prompt)):
+def read(request: GenerateRequest, generator: RobustPromptGenerator | None) -> RobustPrompt | None:
+    """What the prompt means; None where it is to be drawn as typed: `raw`, with `(weights:1.2)`, or nobody reads."""
+    if generator is None or request.raw or any(weight != 1.0 for _, weight in parts(request.prompt)):
         return None
     return generator.generate(PromptRequest(text=request.prompt, negative=request.negative_prompt))
 

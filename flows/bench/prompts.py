@@ -16,7 +16,7 @@ from components.image.evaluation.robustness import too_weak
 from components.image.generation.latent import load_variant
 from components.image.product import LCM, LORA, read_model
 from components.portraits.judge import Judge
-from components.portraits.reader.lexicon import LexiconClient
+from components.portraits.reader.plugin import READER
 from components.prompting.cache import PromptCache
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.schema import PromptRequest, RobustPrompt
@@ -47,7 +47,9 @@ def run(
     bundle = load_variant(model.base, lora=model.folder / LORA, lcm=model.folder / LCM)
     judge, prompts = Judge.load(settings().resolve(config.judge)), settings().resolve(config.prompts)
     with ConsoleLog("prompts") as log:
-        exam = PromptExam(config, bundle, judge, prompts, out.with_suffix(""), log)
+        exam = PromptExam(
+            config, bundle, READER, lambda some: judge.look(some).attributes, prompts, out.with_suffix(""), log
+        )
         found = exam.measure(COUNT, exam.calibrate(config.calibrate_count))
     texts = [item.prompt for item in promptset.load(prompts, "report", TIMED)]
     found.put("lexicon.ms", _milliseconds(exam.write, texts))
@@ -72,7 +74,7 @@ def _milliseconds(call: Callable[[str], object], texts: Sequence[str]) -> float:
 def _hit_milliseconds(texts: Sequence[str]) -> float:
     """Median time of a request whose answer the cache holds."""
     with TemporaryDirectory() as folder, closing(PromptCache(Path(folder))) as cache:
-        generator = RobustPromptGenerator(LexiconClient(), cache=cache)
+        generator = RobustPromptGenerator(READER.offline(), cache=cache, vocabulary=READER.vocabulary)
 
         def ask(text: str) -> RobustPrompt:
             return generator.generate(PromptRequest(text=text))

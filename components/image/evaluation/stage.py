@@ -35,6 +35,7 @@ from components.image.families.bundle import load_bundle
 from components.image.generation.latent import load_variant
 from components.image.promptset import PromptItem
 from components.portraits.judge import Judge, Verdict
+from components.portraits.reader.plugin import READER
 from components.portraits.vocabulary import STYLES
 from components.recipe import EvaluateConfig
 from components.statistics import Floats
@@ -93,7 +94,7 @@ def _examine_prompts(
         return {}
     lora, lcm = inputs["train"] / "anime-lora-final", inputs["distill"] / "lcm_distilled_model"
     bundle = load_variant(config.model, lora=lora, lcm=lcm)
-    exam = PromptExam(config, bundle, judge, inputs["prompts"], out, log)
+    exam = PromptExam(config, bundle, READER, lambda some: judge.look(some).attributes, inputs["prompts"], out, log)
     found = exam.measure(config.attacked_count, exam.calibrate(config.calibrate_count))
     return {f"prompts.{name}": value for name, value in found.values.items()}
 
