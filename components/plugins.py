@@ -18,7 +18,7 @@ PLUGINS: Mapping[Kind, Mapping[str, str]] = MappingProxyType(
             "portraits": "components.portraits.plugin:open_judge",
         },
         "reader": {
-            "portraits": "components.portraits.reader:READER",
+            "portraits": "components.portraits.reader.plugin:READER",
         },
     }
 )

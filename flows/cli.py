@@ -125,6 +125,8 @@ def prompts(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show how a prompt is read: its layers, what was corrected and why, and how sure that is."""
+    from components.image.product import read_model
+    from components.plugins import plugin
     from components.prompting.confidence import read_calibration
     from components.prompting.schema import PromptRequest
     from components.prompting.setup import make_generator, open_cache
@@ -138,7 +140,13 @@ def prompts(
     with contextlib.suppress(ModelError):  # none yet: the confidence is then of the reading alone
         champion = _latest_champion("image")
     calibration = read_calibration(champion) if champion else None
-    prompt = make_generator(calibration).generate(PromptRequest(text=" ".join(text)))
+    name = read_model(champion).card.reader if champion else "portraits"
+    generator = make_generator(plugin("reader", name) if name else None, calibration)
+    if generator is None:
+        raise RequestError(
+            "the champion has no reader: its prompts reach it as typed.", hint="See `reader` of a recipe."
+        )
+    prompt = generator.generate(PromptRequest(text=" ".join(text)))
     typer.echo(prompt.model_dump_json(indent=2) if as_json else "\n".join(describe(prompt)))
 
 

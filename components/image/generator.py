@@ -130,9 +130,10 @@ class ImageGenerator:
 
     def _refuse_doubt(self, request: GenerateRequest, prompt: RobustPrompt | None) -> None:
         here = settings()
-        if prompt is None or prompt.confidence >= (here.prompts_sure if request.strict else here.prompts_unsure):
+        enough = here.prompts_sure if request.strict else here.prompts_unsure
+        if prompt is None or self.reader is None or prompt.confidence >= enough:
             return
-        if others := offers(prompt):
+        if others := offers(prompt, self.reader.vocabulary):
             raise RequestError(
                 f"the request {request.prompt!r} can be read in several ways (confidence {prompt.confidence:.2f}).",
                 hint="Did you mean one of these?\n" + "\n".join(f"  {other}" for other in others),

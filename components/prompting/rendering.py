@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-from components.portraits.vocabulary import ATTRIBUTES, words
 from components.prompting.schema import DEFAULT_WEIGHTS, Layer, RobustPrompt, plain
 
 CLIP_TOKENS = 75
@@ -41,7 +40,7 @@ def _tags(prompt: RobustPrompt) -> Iterator[tuple[Layer, str]]:
     yield "trigger", plain(prompt.trigger)
     yield from (("style", plain(part)) for part in prompt.style.split(","))
     yield "subject", draft.subject
-    yield from (("attributes", words(name, draft.asked[name])[0]) for name in ATTRIBUTES if name in draft.asked)
+    yield from (("attributes", tag) for tag in prompt.attributes)
     yield from (("extra", tag) for tag in draft.extra)
     yield from (("quality", tag) for tag in draft.quality)
     yield from (("synonyms", tag) for tag in prompt.synonyms)

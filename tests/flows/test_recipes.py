@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.runlog import SilentLog
 from components.modalities import product, stage_names
+from components.runlog import SilentLog
 from components.runner import run_stage, stage_folder, stage_outputs
 from flows.stage import open_recipe
 from tests.tiny import RESOLUTION, tiny_sd15, tiny_sdxl

@@ -35,6 +35,8 @@ from components.image.product import LCM as LCM_FOLDER
 from components.image.product import LORA as LORA_FOLDER
 from components.image.promptset import PromptItem
 from components.image.recipe import EvaluateConfig
+from components.plugins import plugin
+from components.prompting.reader import Reader
 
 _COMPARED = 8
 _SHOWN = 32
@@ -89,7 +91,8 @@ def _examine_prompts(
     if lcm is None or config.reader is None or not config.calibrate_count or "prompts" not in inputs:
         return {}
     bundle = load_variant(config.model, lora=inputs["train"] / LORA_FOLDER, lcm=lcm)
-    exam = PromptExam(config, bundle, judge, inputs["prompts"], out, log)
+    reader: Reader = plugin("reader", config.reader)
+    exam = PromptExam(config, bundle, reader, judge, inputs["prompts"], out, log)
     found = exam.measure(config.attacked_count, exam.calibrate(config.calibrate_count))
     return {f"prompts.{name}": value for name, value in found.values.items()}
 

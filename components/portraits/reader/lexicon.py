@@ -14,8 +14,9 @@ from components.portraits.reader.lattice import Edge, Lattice
 from components.portraits.reader.matching import Matcher
 from components.portraits.reader.phrases import GARMENTS, phrases
 from components.portraits.reader.segmentation import Cut, Piece, Segmentation
-from components.portraits.vocabulary import Language, words
+from components.portraits.vocabulary import words
 from components.prompting.schema import MAX_EXTRA, Correction, Draft, PromptRequest, Reading, plain
+from components.prompting.vocabulary import Language
 
 _SURE = 0.99
 _SHARPNESS = 2.5

@@ -163,7 +163,10 @@ def test_an_exact_student_has_no_loss_and_the_teacher_is_asked_once():
 
 def test_guidance_is_uniform_in_the_range():
     distiller = LCMDistiller(
-        None, NoiseSchedule.from_config(V), Condition(torch.zeros(1, 3, 2)), DistillConfig(trigger="t", guidance=(3.0, 5.0))
+        None,
+        NoiseSchedule.from_config(V),
+        Condition(torch.zeros(1, 3, 2)),
+        DistillConfig(trigger="t", guidance=(3.0, 5.0)),
     )
     scales = distiller.guidance(4000, torch.Generator().manual_seed(0))
     assert scales.min() >= 3 and scales.max() <= 5

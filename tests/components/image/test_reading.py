@@ -5,9 +5,10 @@ import pytest
 from components.image.generation.request import GenerateRequest
 from components.image.reading import read, worded
 from components.portraits.reader.lexicon import LexiconClient
+from components.portraits.vocabulary import VOCABULARY
 from components.prompting.generator import RobustPromptGenerator
 
-READER = RobustPromptGenerator(LexiconClient())
+READER = RobustPromptGenerator(LexiconClient(), vocabulary=VOCABULARY)
 
 
 def asked(text: str, **fields: object) -> GenerateRequest:

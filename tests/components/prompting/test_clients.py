@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from components.portraits.vocabulary import ATTRIBUTES
+from components.portraits.vocabulary import ATTRIBUTES, VOCABULARY
 from components.prompting.clients import (
     AnswerError,
     Blocked,
@@ -37,9 +37,15 @@ from tests.components.prompting.readers import GOOD, REQUEST
 Maker = Callable[..., Client]
 
 MAKERS: dict[str, Maker] = {
-    "gemini": lambda url, key=KEY, timeout=20.0: GeminiClient("gemini-local", key=key, endpoint=url, timeout=timeout),
-    "openai": lambda url, key=KEY, timeout=20.0: OpenAIClient("local", key=key, base_url=f"{url}/v1", timeout=timeout),
-    "anthropic": lambda url, key=KEY, timeout=20.0: AnthropicClient("local", key=key, base_url=url, timeout=timeout),
+    "gemini": lambda url, key=KEY, timeout=20.0: GeminiClient(
+        "gemini-local", key=key, endpoint=url, timeout=timeout, vocabulary=VOCABULARY
+    ),
+    "openai": lambda url, key=KEY, timeout=20.0: OpenAIClient(
+        "local", key=key, base_url=f"{url}/v1", timeout=timeout, vocabulary=VOCABULARY
+    ),
+    "anthropic": lambda url, key=KEY, timeout=20.0: AnthropicClient(
+        "local", key=key, base_url=url, timeout=timeout, vocabulary=VOCABULARY
+    ),
 }
 
 
@@ -173,15 +179,18 @@ def test_answers_that_are_none(server: LlmServer, maker: Maker, reply: Reply, ki
 
 def test_all_problems_are_told_at_once(server: LlmServer, maker: Maker) -> None:
     server.replies = [
-        Reply({**GOOD, "attributes": [{"attribute": "hair_color", "value": "mauve"}, {"attribute": "tail"}], "mood": 1})
+        Reply({**GOOD, "attributes": [{"attribute": "tail"}], "mood": 1}),
+        Reply(
+            {**GOOD, "attributes": [{"attribute": "hair_color", "value": "mauve"}, {"attribute": "a", "value": "b"}]}
+        ),
     ]
-    error = failed(maker(server.url))
-    assert isinstance(error, WrongAnswer)
-    told = "\n".join(error.problems)
-    assert "'mauve' is unknown; known: black, brown" in told
-    assert "attributes.1" in told
-    assert "mood: Extra inputs" in told
-    assert "mauve" not in str(error), "the message is shown and stored; the model's words are not"
+    shape, words = failed(maker(server.url)), failed(maker(server.url))
+    assert isinstance(shape, WrongAnswer)
+    assert isinstance(words, WrongAnswer)
+    assert shape.problems == ("attributes.0.value: Field required.", "mood: Extra inputs are not permitted.")
+    assert "'mauve' is unknown; known: black, brown" in words.problems[0]
+    assert "'a' is unknown; known: hair_color" in words.problems[1]
+    assert "mauve" not in str(words), "the message is shown and stored; the model's words are not"
 
 
 INJECTIONS: list[tuple[dict[str, Any], str]] = [
@@ -264,11 +273,11 @@ def test_the_request_stays_data(server: LlmServer, maker: Maker) -> None:
 
 def test_every_value_of_the_vocabulary_is_told() -> None:
     for attribute, values in ATTRIBUTES.items():
-        line = next(line for line in system_text().splitlines() if line.startswith(f"- {attribute}: "))
+        line = next(line for line in system_text(VOCABULARY).splitlines() if line.startswith(f"- {attribute}: "))
         assert all(f" {value} (" in line for value in values)
-    reading = draft_schema()["properties"]["attributes"]["items"]["properties"]
+    reading = draft_schema(VOCABULARY)["properties"]["attributes"]["items"]["properties"]
     assert reading["attribute"]["enum"] == list(ATTRIBUTES)
-    assert "$ref" not in json.dumps(draft_schema())
+    assert "$ref" not in json.dumps(draft_schema(VOCABULARY))
 
 
 def test_each_service_gets_its_schema_and_its_key_in_a_header(server: LlmServer) -> None:
@@ -282,8 +291,8 @@ def test_each_service_gets_its_schema_and_its_key_in_a_header(server: LlmServer)
     config = gemini.body["generationConfig"]
     assert config["responseMimeType"] == "application/json"
     assert set(config["responseSchema"]["required"]) == set(Draft.model_fields)
-    assert openai.body["response_format"]["json_schema"]["schema"] == draft_schema()
-    assert anthropic.body["tools"][0]["input_schema"] == draft_schema()
+    assert openai.body["response_format"]["json_schema"]["schema"] == draft_schema(VOCABULARY)
+    assert anthropic.body["tools"][0]["input_schema"] == draft_schema(VOCABULARY)
     assert anthropic.body["tool_choice"] == {"type": "tool", "name": "draft"}
 
 
