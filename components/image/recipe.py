@@ -54,7 +54,11 @@ class DatasetSection(Frozen):
     min_side: int = Field(384, ge=1, description="Pictures with a shorter side below this are dropped, pixels.")
     max_pixels: int = Field(100_000_000, ge=1, description="Pictures above this are refused before they are decoded.")
     duplicate_distance: int = Field(
-        3, ge=0, le=64, description="Perceptual hashes (64 bits) this near are the same picture; the larger one stays."
+        3,
+        ge=0,
+        le=64,
+        description="Pictures whose perceptual hashes (64 bits) are this near are compared; of copies the largest "
+        "stays.",
     )
     require_captions: bool = Field(
         False, description="Drop pictures without a caption instead of using the trigger alone."

@@ -9,6 +9,7 @@ from PIL import Image
 
 from components.contracts import Done, Preview
 from components.errors import RequestError
+from components.image.dataset import captions
 from components.image.generation.metadata import read_png
 from components.image.generator import GenerateRequest, ImageGenerator
 from tests.promoted import tiny_version
@@ -82,11 +83,14 @@ def test_seeds(generator):
     assert drawn.content != first.content
 
 
-def test_the_trigger_is_added_once(generator):
-    plain = generator.answer(GenerateRequest(prompt="a", seed=1))
-    assert plain.metadata["prompt"] == "kyarachar, a"
-    assert generator.answer(GenerateRequest(prompt="KyaraChar, a", seed=1)).metadata["prompt"] == "KyaraChar, a"
-    assert generator.answer(GenerateRequest(prompt="a", seed=1, trigger=False)).metadata["prompt"] == "a"
+@pytest.mark.parametrize("prompt", ["a", "KyaraChar, a", "a, kyarachar", "kyarachars, a", "a kyarachar with a hat"])
+def test_a_prompt_is_served_as_captions_are_trained(generator, prompt):
+    drawn = generator.answer(GenerateRequest(prompt=prompt, seed=1, raw=True)).metadata["prompt"]
+    assert drawn.startswith("kyarachar, ")
+    assert drawn == captions.variants(prompt, "kyarachar", 1, "")[0]
+    assert (
+        generator.answer(GenerateRequest(prompt=prompt, seed=1, raw=True, trigger=False)).metadata["prompt"] == prompt
+    )
 
 
 def test_a_long_negative_prompt_that_nobody_reads_changes_nothing(generator):
