@@ -1,8 +1,8 @@
 """The BentoML service `kyara`: text to image from the champion.
 
 POST /generate  JSON -> image/png; GET /model, /livez, /readyz (once a model is warm), /metrics, and a form at /.
-A request passes the guard (size, JSON, fields), its prompt is read (Japanese or English, mistakes allowed), it waits in
-the line, and is drawn step by step in the engine's thread.
+A request is checked (host and origin, size, JSON, fields) and takes a place in the queue; then its prompt is read
+(Japanese or English, mistakes allowed), it waits for its turn, and is drawn step by step in the engine's thread.
 """
 
 import asyncio
@@ -14,30 +14,33 @@ from urllib.parse import quote
 
 import bentoml
 from bentoml.validators import ContentType
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
 from components.contracts import Done
 from components.errors import KyaraError
-from components.image.generation.request import GenerateRequest
+from components.image.generation.request import GenerateRequest, PictureRequest
 from components.image.reading import read, worded
+from components.origins import TrustedOriginMiddleware
 from components.portraits.reader.lexicon import LexiconClient
 from components.prompting.confidence import read_calibration
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.schema import RobustPrompt
+from components.settings import settings
+from serving.body_limit import BodyLimitMiddleware
 from serving.bundled import read_bundled, read_figures
 from serving.champion import Champion, Served
 from serving.errors import NotReadyError, answer, unexpected
-from serving.guard import Guard
-from serving.line import ClientGoneError, Events, Line
 from serving.pages import application
+from serving.request_queue import ClientGoneError, Events, RequestQueue
 
 if TYPE_CHECKING:
     from serving.metrics import Metrics
 
 logger = logging.getLogger("bentoml.kyara")
 
-# Longer than any generation; the line bounds how many wait.
+# Longer than any generation; the queue bounds how many wait.
 TIMEOUT_SECONDS = 600
 # As nginx logs a client that closed the connection; nobody receives it.
 CLIENT_GONE = 499
@@ -51,7 +54,7 @@ class Kyara:
     def __init__(self) -> None:
         self.bundled = read_bundled()
         self.champion = Champion(self.load, pinned=self.bundled.model, watched=self.bundled.watched)
-        self.line = Line(self.bundled.config.max_concurrency)
+        self.queue = RequestQueue(self.bundled.config.max_concurrency)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
@@ -66,7 +69,7 @@ class Kyara:
         """Stop watching; a step under way ends by itself."""
         self._watch.cancel()
         self.champion.close()
-        self.line.close()
+        self.queue.close()
 
     async def __is_ready__(self) -> bool:
         return self.champion.current is not None
@@ -99,7 +102,7 @@ class Kyara:
             raise NotReadyError("no model is warm yet.", retry_after=5)
         return self.champion.current
 
-    @bentoml.api(route="/generate", input_spec=GenerateRequest)  # type: ignore[untyped-decorator]
+    @bentoml.api(route="/generate", input_spec=PictureRequest)  # type: ignore[untyped-decorator]
     async def generate(self, ctx: bentoml.Context, **fields: Any) -> Annotated[bytes, ContentType("image/png")]:
         """Draw one picture. The answer's headers name the seed and the model; the PNG carries all parameters."""
         response = await self._respond(GenerateRequest.model_validate(fields), ctx.request)
@@ -124,14 +127,15 @@ class Kyara:
         """The picture of the model that serves when the request's turn comes."""
         began = time.perf_counter()
         served = self.served()
-        asked, prompt = await asyncio.to_thread(served.prepare, request)
 
         def start() -> Events:
             nonlocal served
             served = self.served()
             return cast(Events, served.generator.generate(asked))
 
-        done = await self.line.run(start, lambda: left(http))
+        with self.queue.place() as run:
+            asked, prompt = await asyncio.to_thread(served.prepare, request)
+            done = await run(start, lambda: left(http))
         seconds = time.perf_counter() - began
         self.metrics.seconds.labels(served.label).observe(seconds)
         return picture(done, prompt, served, seconds)
@@ -158,5 +162,19 @@ async def left(http: Request) -> None:
 
 
 kyara: Any = bentoml.service(Kyara, name="kyara", workers=1, traffic={"timeout": TIMEOUT_SECONDS})
-kyara.add_asgi_middleware(Guard, schemas={"/generate": GenerateRequest})
+kyara.add_asgi_middleware(
+    TrustedOriginMiddleware,
+    refuse=answer,
+    hosts=settings().allowed_hosts,
+    origins=settings().allowed_origins,
+    any_host=("/livez", "/readyz"),
+)
+kyara.add_asgi_middleware(
+    CORSMiddleware,
+    allow_origins=settings().allowed_origins,
+    allow_methods=("GET", "POST"),
+    allow_headers=("Content-Type",),
+    expose_headers=("*",),
+)
+kyara.add_asgi_middleware(BodyLimitMiddleware, schemas={"/generate": PictureRequest})
 kyara.mount_asgi_app(application, path="/")

@@ -47,7 +47,7 @@ def test_only_what_serves_is_shipped() -> None:
     files = {file.as_posix() for file in source_files()}
     assert {
         "serving/service.py",
-        "serving/line.py",
+        "serving/request_queue.py",
         "components/image/generator.py",
         "components/image/families/sdxl.py",
     } <= files

@@ -1,5 +1,6 @@
 """What can be asked of an image model. No torch here: a server checks requests before a model is loaded."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -10,7 +11,7 @@ from components.recipe import Frozen
 MAX_SEED = 2**32 - 1
 
 
-class GenerateRequest(Frozen):
+class PictureRequest(Frozen):
     """What a user asks for. Wrong values raise RequestError, which names every one of them."""
 
     prompt: str = Field(min_length=1, max_length=2000, description="What to draw.")
@@ -26,22 +27,28 @@ class GenerateRequest(Frozen):
     height: int | None = Field(None, strict=True, ge=32, le=4096, description="Pixels; null: the model's own.")
     raw: bool = Field(False, description="Give the model the prompt as it is typed; it is read and mended otherwise.")
     trigger: bool = Field(True, description="Put the model's trigger word in front of a prompt that lacks it.")
-    preview: bool = Field(False, description="Decode a picture after each step.")
 
     def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise RequestError(f"the request is wrong: {'; '.join(map(_sentence, error.errors()))}.") from error
+            sentences = (_sentence(each, tuple(type(self).model_fields)) for each in error.errors())
+            raise RequestError(f"the request is wrong: {'; '.join(sentences)}.") from error
         if not self.prompt.strip():
             raise RequestError(f"the request is wrong: prompt: {self.prompt!r} is empty.")
 
 
-def _sentence(error: Any) -> str:
+class GenerateRequest(PictureRequest):
+    """A request in this process, which may watch its picture appear; an answer over HTTP is the finished picture."""
+
+    preview: bool = Field(False, description="Decode a picture after each step.")
+
+
+def _sentence(error: Any, known: Sequence[str]) -> str:
     """One pydantic error as: field, value, what was expected."""
     field = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{field}: no such field; known: {', '.join(GenerateRequest.model_fields)}"
+        return f"{field}: no such field; known: {', '.join(known)}"
     if error["type"] == "missing":
         return f"{field}: missing"
     value = repr(error["input"])
