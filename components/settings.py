@@ -31,9 +31,6 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "OPENVINO_TELEMETRY_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    # Notes of the libraries about themselves, such as image processors that fall back to Pillow.
-    "TRANSFORMERS_VERBOSITY": "error",
-    "DIFFUSERS_VERBOSITY": "error",
 }
 
 

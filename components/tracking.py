@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from components.errors import TrackingError
+from components.errors import KyaraError, TrackingError
 from components.runlog import SilentLog
 from components.settings import quiet_environment, settings
 
@@ -85,13 +85,16 @@ def _connect(uri: str) -> Any:
 
 @contextmanager
 def _asking(what: str) -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
+    """Whatever MLflow raises, as TrackingError.
 
+    It hands on the errors of its stores as they are: boto3, the clouds' clients and SQLAlchemy share no class.
+    """
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except KyaraError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "") or repr(error)
         hint = "Is KYARA_MLFLOW_URI right, and is the server running (`kyara ui`)?"
         raise TrackingError(f"{what} cannot be used: {reason}", hint=hint) from error
 

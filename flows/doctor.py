@@ -20,6 +20,7 @@ from flows.ports import port_owner, refusal
 from flows.stage import known_recipes, open_recipe
 
 GB = 1e9
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 NEEDED_MEMORY, NEEDED_DISK = 4, 5
 NEEDED = ("torch", "diffusers", "transformers", "peft", "prefect", "mlflow", "dvc", "bentoml", "openvino")
 OPTIONAL = {
@@ -66,8 +67,9 @@ def show(findings: list[Finding], *, as_json: bool) -> None:
 
 def _python() -> Iterator[Finding]:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    right = (3, 11) <= sys.version_info[:2] < (3, 13)
-    yield Finding("Python", "ok" if right else "missing", found, "" if right else "Use Python 3.11 or 3.12.")
+    right = OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON
+    advice = f"Use Python {'.'.join(map(str, OLDEST_PYTHON))} to {'.'.join(map(str, NEWEST_PYTHON))}."
+    yield Finding("Python", "ok" if right else "missing", found, "" if right else advice)
 
 
 def _packages() -> Iterator[Finding]:
