@@ -79,8 +79,11 @@ class Generator(Protocol):
     def card(self) -> Mapping[str, Any]:
         """What is served: name, version, digest, engine and what else the product says of itself (JSON)."""
 
-    def run(self, request: Any) -> Iterator[Preview | Done]:
-        """Yields `Preview` events, then one `Done`. Closing the iterator cancels. Raises RequestError."""
+    def run(self, request: Any, *, previews: bool = False) -> Iterator[Preview | Done]:
+        """Yields `Preview` events, with what there is so far if `previews`, then one `Done`. Closing it cancels.
+
+        Raises RequestError.
+        """
 
 
 class Product(Protocol):

@@ -5,7 +5,6 @@ was made under another fingerprint is set aside below `.previous/`, with a line 
 when the fingerprint does. Versions of the libraries are recorded, and a change of them is said, not acted upon.
 """
 
-import ast
 import errno
 import hashlib
 import json
@@ -14,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from components.artifact import MANIFEST, PENDING, Artifact, digest_of, is_complete, open_sealed, seal, write_json
 from components.contracts import RunLog
 from components.errors import ArtifactError, EnvironmentProblem
+from components.imports import import_closure, source_digest
 from components.modalities import modality, stage_function, stage_names
 from components.recipe import Recipe, StepConfig
 from components.settings import settings
@@ -219,51 +218,18 @@ def _made_from(out: Path) -> Mapping[str, Any]:
 
 
 # Rooms whose code cannot change what a stage computes: they say where it runs, how it fails and what it tells.
-_NEUTRAL = {
-    "components.settings",
-    "components.errors",
+_NEUTRAL = (
     "components.contracts",
-    "components.runlog",
-    "components.tracking",
-    "components.recipe",
+    "components.errors",
     "components.plugins",
-}
+    "components.recipe",
+    "components.runlog",
+    "components.settings",
+    "components.tracking",
+)
 
 
 @cache
 def code_version(module: str) -> str:
-    """Digest of the source of `module` and of every module of components that it imports, directly or not."""
-    seen: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name in _NEUTRAL:
-            continue
-        file = _source(name)
-        if file is None:
-            continue
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        seen[name] = ast.dump(tree)
-        waiting += [found for node in ast.walk(tree) for found in _imports(node)]
-    text = "".join(f"{name}\0{source}\n" for name, source in sorted(seen.items()))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _imports(node: ast.AST) -> list[str]:
-    """Names of components' modules that one import statement may load."""
-    if isinstance(node, ast.Import):
-        names = [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom) and node.module:
-        names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    else:
-        names = []
-    return [name for name in names if name.startswith("components") and _source(name) is not None]
-
-
-def _source(module: str) -> Path | None:
-    """A module's file; our own by path: `find_spec` imports the parents of what it looks for, and torch with them."""
-    if module.startswith("components"):
-        path = Path(__file__).parent.parent.joinpath(*module.split("."))
-        return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
-    spec = find_spec(module)
-    return Path(spec.origin) if spec is not None and spec.origin is not None else None
+    """Digest of the code of `module` and of all of ours that it imports; comments and docstrings leave it as it is."""
+    return source_digest(import_closure(module, without=_NEUTRAL))

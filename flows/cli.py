@@ -228,12 +228,12 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
 
 def _latest_champion(modality: str) -> Path:
     """The champion of a modality that was promoted last, of any recipe."""
-    from components.artifact import POINTER, pointed
+    from components.artifact import latest_champion
 
-    pointers = sorted(settings().models_dir.glob(f"{modality}/*/{POINTER}"), key=lambda file: file.stat().st_mtime_ns)
-    if not pointers:
+    champion = latest_champion(settings().models_dir, modality)
+    if champion is None:
         raise ModelError(f"no model was promoted in {str(settings().models_dir)!r}.", hint="Make one: `kyara demo`.")
-    return pointed(pointers[-1].parent)
+    return champion
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 A Bento's version is the model's, and a digest of model, code and section: the same product has one tag.
 """
 
-import ast
 import hashlib
 import json
 import os
@@ -11,15 +10,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from components.artifact import Artifact, open_sealed, pointed, write_json
+from components.artifact import Artifact, latest_champion, open_sealed, pointed, write_json
 from components.errors import EnvironmentProblem, KyaraError, ModelError
+from components.imports import import_closure
 from components.modalities import modality, product
 from components.recipe import Recipe
 from components.settings import REPOSITORY, quiet_environment, settings
@@ -100,12 +100,11 @@ def champion_bento() -> str:
     Raises:
         ModelError: nothing was promoted, or the champion has no Bento.
     """
-    pointers = sorted(settings().models_dir.glob("*/*/champion"), key=lambda file: file.stat().st_mtime_ns)
-    if not pointers:
+    champion = latest_champion(settings().models_dir)
+    if champion is None:
         raise ModelError(
             f"no model was promoted in {str(settings().models_dir)!r}.", hint="Run `kyara produce RECIPE`."
         )
-    champion = pointed(pointers[-1].parent)
     recipe = champion.parent.name
     wanted = open_sealed(champion).digest
     built = sorted((store() / "bentos" / recipe).glob("*/bento.yaml"), key=lambda file: -file.stat().st_mtime_ns)
@@ -117,32 +116,8 @@ def champion_bento() -> str:
 
 def source_files(modules: Sequence[str]) -> list[Path]:
     """Files of this repository that modules import, at once or later, themselves included; relative to it."""
-    found: set[Path] = set()
-    waiting = list(modules)
-    while waiting:
-        name = waiting.pop()
-        file = _file_of(name)
-        if file is None or file in found:
-            continue
-        found.add(file)
-        waiting += [*imported(REPOSITORY / file), name.rpartition(".")[0]]
-    return sorted(found)
-
-
-def imported(file: Path) -> Iterator[str]:
-    """Dotted names that a source file imports, wherever the import stands; `from a import b` gives a and a.b."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _file_of(module: str) -> Path | None:
-    path = Path(*module.split("."))
-    candidates = (path / "__init__.py", path.with_suffix(".py")) if module else ()
-    return next((file for file in candidates if (REPOSITORY / file).is_file()), None)
+    found = {file for module in modules for file in import_closure(module).values()}
+    return sorted(file.relative_to(REPOSITORY) for file in found if file.is_relative_to(REPOSITORY))
 
 
 def _shipped(recipe: Recipe, version_folder: Path) -> list[Path]:

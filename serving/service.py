@@ -1,8 +1,8 @@
 """The BentoML service `kyara`: answers from the champion, whatever its modality.
 
 POST /generate  JSON -> the product's media type; GET /model, /livez, /readyz (once a model is warm), /metrics, and a
-form at /. A request passes the guard (size, JSON, fields), waits in the line, and is answered step by step in the
-engine's thread; everything between a request and its answer is the product's generator's.
+form at /. A request is checked (host and origin, size, JSON, fields), takes a place in the queue, waits for its turn,
+and is answered step by step in the engine's thread; all between a request and its answer is the product's generator's.
 """
 
 import asyncio
@@ -14,17 +14,20 @@ from urllib.parse import quote
 
 import bentoml
 from bentoml.validators import ContentType
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
 from components.contracts import Done
 from components.errors import KyaraError
+from components.origins import TrustedOriginMiddleware
+from components.settings import settings
+from serving.body_limit import BodyLimitMiddleware
 from serving.bundled import read_bundled
 from serving.champion import Champion, Served
 from serving.errors import NotReadyError, answer, unexpected
-from serving.guard import Guard
-from serving.line import ClientGoneError, Events, Line
 from serving.pages import application
+from serving.request_queue import ClientGoneError, Events, RequestQueue
 
 if TYPE_CHECKING:
     from serving.metrics import Metrics
@@ -34,7 +37,7 @@ logger = logging.getLogger("bentoml.kyara")
 BUNDLED = read_bundled()
 PRODUCT = BUNDLED.open_product()
 
-# Longer than any generation; the line bounds how many wait.
+# Longer than any generation; the queue bounds how many wait.
 TIMEOUT_SECONDS = 600
 # As nginx logs a client that closed the connection; nobody receives it.
 CLIENT_GONE = 499
@@ -47,7 +50,7 @@ class Kyara:
 
     def __init__(self) -> None:
         self.champion = Champion(self.load, pinned=BUNDLED.model, watched=BUNDLED.watched)
-        self.line = Line(BUNDLED.max_concurrency)
+        self.queue = RequestQueue(BUNDLED.max_concurrency)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
@@ -62,7 +65,7 @@ class Kyara:
         """Stop watching; a step under way ends by itself."""
         self._watch.cancel()
         self.champion.close()
-        self.line.close()
+        self.queue.close()
 
     async def __is_ready__(self) -> bool:
         return self.champion.current is not None
@@ -110,7 +113,8 @@ class Kyara:
             served = self.served()
             return cast(Events, served.generator.run(request))
 
-        done = await self.line.run(start, lambda: left(http))
+        with self.queue.place() as run:
+            done = await run(start, lambda: left(http))
         seconds = time.perf_counter() - began
         self.metrics.seconds.labels(served.label).observe(seconds)
         return answered(done, served, seconds)
@@ -139,5 +143,19 @@ async def left(http: Request) -> None:
 
 
 kyara: Any = bentoml.service(Kyara, name="kyara", workers=1, traffic={"timeout": TIMEOUT_SECONDS})
-kyara.add_asgi_middleware(Guard, schemas={"/generate": PRODUCT.Request})
+kyara.add_asgi_middleware(
+    TrustedOriginMiddleware,
+    refuse=answer,
+    hosts=settings().allowed_hosts,
+    origins=settings().allowed_origins,
+    any_host=("/livez", "/readyz"),
+)
+kyara.add_asgi_middleware(
+    CORSMiddleware,
+    allow_origins=settings().allowed_origins,
+    allow_methods=("GET", "POST"),
+    allow_headers=("Content-Type",),
+    expose_headers=("*",),
+)
+kyara.add_asgi_middleware(BodyLimitMiddleware, schemas={"/generate": PRODUCT.Request})
 kyara.mount_asgi_app(application, path="/")

@@ -107,8 +107,8 @@ class ImageGenerator:
         folder = self.promoted.folder / (config.folder or "") if config else None
         return None if config is None or folder is None else open_judge(config, {"judge": folder})
 
-    def run(self, request: GenerateRequest) -> Iterator[Preview | Done]:
-        """One Preview per step, then Done. Closing the iterator cancels.
+    def run(self, request: GenerateRequest, *, previews: bool = False) -> Iterator[Preview | Done]:
+        """One Preview per step, then Done. Closing the iterator cancels; `previews`: with a picture each.
 
         Raises:
             RequestError: a value that this model cannot serve, or words that can be read in several ways; the message
@@ -118,7 +118,7 @@ class ImageGenerator:
         prompt = read(request, self.reader)
         self._refuse_doubt(request, prompt)
         asked = worded(request, prompt, self.promoted.card.trigger, self.bundle.count_tokens)
-        drawn = yield from self._best(asked, self._tries(request, prompt), prompt)
+        drawn = yield from self._best(asked, self._tries(request, prompt), prompt, previews)
         facts = drawn.facts if prompt is None else {**drawn.facts, "confidence": round(prompt.confidence, 4)}
         yield Done(to_png(drawn.image, facts), MEDIA_TYPE, facts, time.perf_counter() - started)
 
@@ -147,14 +147,14 @@ class ImageGenerator:
         return here.prompts_best_of
 
     def _best(
-        self, request: GenerateRequest, tries: int, prompt: RobustPrompt | None
+        self, request: GenerateRequest, tries: int, prompt: RobustPrompt | None, previews: bool
     ) -> Generator[Preview, None, Drawn]:
         """Of `tries` pictures at neighbouring seeds the one that shows most of what was asked; the first of equals."""
         start = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
         drawn: list[Drawn] = []
         for turn in range(tries):
             seed = (start + turn) % (MAX_SEED + 1)
-            for event in self._draw(request, seed):
+            for event in self._draw(request, seed, previews):
                 if isinstance(event, Drawn):
                     drawn.append(event)
                 else:
@@ -169,7 +169,7 @@ class ImageGenerator:
         hits = self.judge.hits(self.judge.look([one.image for one in drawn]), [asked] * len(drawn))
         return [sum(int(values[row] == 1) for values in hits.values()) for row in range(len(drawn))]
 
-    def _draw(self, request: GenerateRequest, seed: int) -> Iterator[Preview | Drawn]:
+    def _draw(self, request: GenerateRequest, seed: int, previews: bool) -> Iterator[Preview | Drawn]:
         card = self.promoted.card
         width, height = self._size(request)
         steps = request.steps or card.steps
@@ -186,7 +186,7 @@ class ImageGenerator:
             self.bundle, condition, negative, noise=noise, steps=steps, guidance=guidance, kind=kind,
             seeds=[seed], predict=self.engine.predict,
         ):  # fmt: skip
-            shown = to_png(to_images(self.engine.decode(latents))[0], {}) if request.preview else None
+            shown = to_png(to_images(self.engine.decode(latents))[0], {}) if previews else None
             yield Preview(done, steps, shown)
         image = to_images(self.engine.decode(latents))[0]
         yield Drawn(image, self._facts(request, image, prompt=prompt, seed=seed, steps=steps, guidance=guidance))

@@ -1,13 +1,19 @@
 """A Bento holds the champion, the code that serves it, and nothing that trains; it runs from its own folder."""
 
+import contextlib
 import json
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from importlib.metadata import requires
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 
 from components.artifact import open_sealed, point
@@ -24,6 +30,8 @@ from flows.package import (
     source_files,
     tag_of,
 )
+from flows.ports import free_port, refusal
+from flows.processes import answers
 from flows.server import Server, serve, smoke
 from tests.promoted import home, tiny_recipe, tiny_version
 
@@ -47,7 +55,7 @@ def test_only_what_serves_is_shipped() -> None:
     files = {file.as_posix() for file in source_files()}
     assert {
         "serving/service.py",
-        "serving/line.py",
+        "serving/request_queue.py",
         "components/image/generator.py",
         "components/image/families/sdxl.py",
     } <= files
@@ -141,6 +149,39 @@ def test_a_server_that_cannot_start_is_stopped_and_its_log_is_shown(tag: str) ->
         with pytest.raises(KyaraError, match="ended with code"), Server(tag, port=port) as server:
             server.wait_ready(60)
         assert server.process.poll() is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serving_ends_with_the_command_also_with_work_under_way(tag: str, number: signal.Signals) -> None:
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "serve", tag, "--port", str(port)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell starts background jobs with SIGINT ignored; the suite may run as one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as command:
+        while not answers(f"http://127.0.0.1:{port}/readyz"):
+            assert command.poll() is None
+        family = psutil.Process(command.pid).children(recursive=True)
+        slow = {"prompt": "red hair", "steps": 50, "width": 64, "height": 64}
+        asking = threading.Thread(target=_ask, args=(f"http://127.0.0.1:{port}/generate", slow))
+        asking.start()
+        time.sleep(0.2)
+        command.send_signal(number)
+        output, _ = command.communicate(timeout=60)
+        asking.join()
+    assert command.returncode == 0 and "Traceback" not in output
+    assert len(family) > 1 and not any(process.is_running() for process in family)
+    assert refusal(port) is None
+
+
+def _ask(url: str, body: dict[str, object]) -> None:
+    """Ask, whatever comes of it: the server is being stopped."""
+    with contextlib.suppress(httpx.HTTPError):
+        httpx.post(url, json=body, timeout=60, trust_env=False)
 
 
 def test_an_unknown_bento_is_one_sentence(champion: Path) -> None:

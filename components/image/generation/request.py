@@ -27,7 +27,6 @@ class GenerateRequest(Frozen):
     raw: bool = Field(False, description="Give the model the prompt as it is typed; it is read and mended otherwise.")
     strict: bool = Field(False, description="Refuse a prompt that can be read in several ways.")
     trigger: bool = Field(True, description="Put the model's trigger word first, where it is not.")
-    preview: bool = Field(False, description="Decode a picture after each step.")
 
     def __init__(self, /, **values: Any) -> None:
         try:

@@ -38,7 +38,7 @@ def test_previews_then_done(generator):
     assert isinstance(events[-1], Done) and events[-1].seconds > 0
     previews = [
         event
-        for event in generator.run(GenerateRequest(prompt="a girl", steps=2, preview=True))
+        for event in generator.run(GenerateRequest(prompt="a girl", steps=2), previews=True)
         if isinstance(event, Preview)
     ]
     assert [Image.open(io.BytesIO(event.content)).size for event in previews] == [(32, 32), (32, 32)]

@@ -34,7 +34,7 @@ class Letters:
         }
         self.letters: list[str] = json.loads((folder / "letters.json").read_text())
 
-    def run(self, request: Request) -> Iterator[Preview | Done]:
+    def run(self, request: Request, *, previews: bool = False) -> Iterator[Preview | Done]:
         yield Preview(1, 1)
         yield Done("".join(self.letters[: request.count]).encode(), MEDIA_TYPE, {"seed": 0})
 
