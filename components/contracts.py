@@ -92,7 +92,7 @@ class Product(Protocol):
     Request: pydantic model of what can be asked; wrong values raise RequestError.
     MEDIA_TYPE: of the content of `Done`.
     REGISTERED: names of the parts of a promoted folder that the registry keeps with the version.
-    REQUIREMENTS: distributions that `load` and `run` import.
+    REQUIREMENTS: distributions that `load` and `run` need and no import names.
     PICTURES: what the report shows: title key, stage, pattern in its folder, largest count.
     HEADLINES: figures that the report opens with: name, text key, unit.
     """

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.metadata import packages_distributions
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,13 @@ import yaml
 
 from components.artifact import Artifact, latest_champion, open_sealed, pointed, write_json
 from components.errors import EnvironmentProblem, KyaraError, ModelError
-from components.imports import import_closure
+from components.imports import import_closure, imported_names
 from components.modalities import modality, product
 from components.recipe import Recipe
 from components.settings import REPOSITORY, quiet_environment, settings
 
 SERVICE = "serving.service"
-# What the service itself imports; the product names what it needs besides. A test compares this with the imports.
-REQUIREMENTS = (
-    "bentoml",
-    "pydantic",
-    "pydantic-settings",
-    "pyyaml",
-)
+OWN = "kyara"
 BUILD_SECONDS = 600
 
 
@@ -129,16 +124,27 @@ def _shipped(recipe: Recipe, version_folder: Path) -> list[Path]:
 
 def code_digest(recipe: Recipe, version_folder: Path) -> str:
     """sha256 over everything in a Bento but the model and its labels."""
-    digest = hashlib.sha256("\n".join(requirements(recipe)).encode())
+    digest = hashlib.sha256("\n".join(requirements(recipe, version_folder)).encode())
     for file in _shipped(recipe, version_folder):
         digest.update(f"\0{file.as_posix()}\0".encode() + (REPOSITORY / file).read_bytes())
     return digest.hexdigest()
 
 
-def requirements(recipe: Recipe) -> list[str]:
-    """What the image installs, in the versions that were measured here (torch without its build tag)."""
-    names = sorted({*REQUIREMENTS, *product(recipe.modality).REQUIREMENTS})
+def requirements(recipe: Recipe, version_folder: Path) -> list[str]:
+    """What the image installs: what the shipped code imports, in the versions that were measured here."""
+    code = [file for file in _shipped(recipe, version_folder) if file.suffix == ".py"]
+    tops = {name.partition(".")[0] for file in code for name in imported_names(module_name(file), REPOSITORY / file)}
+    owners = packages_distributions()
+    # A namespace that several distributions share (google) belongs to clients that are installed by those who use them.
+    found = {owners[top][0].lower().replace("_", "-") for top in tops if len(set(owners.get(top, ()))) == 1} - {OWN}
+    names = sorted({"bentoml", *found, *product(recipe.modality).REQUIREMENTS})
     return [f"{name}=={installed(name).partition('+')[0]}" for name in names]
+
+
+def module_name(file: Path) -> str:
+    """Dotted name of a source file of this repository."""
+    parts = file.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def _lay_out(folder: Path, recipe: Recipe, model: Artifact, labels: Mapping[str, str]) -> None:
@@ -183,7 +189,7 @@ def _bentoml_build(folder: Path, tag: str, recipe: Recipe, labels: Mapping[str, 
             "model/",
             "package.json",
         ],
-        "python": {"packages": requirements(recipe), "lock_packages": False},
+        "python": {"packages": requirements(recipe, folder / "model"), "lock_packages": False},
         "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
     }
     command = [sys.executable, "-c", "import bentoml, json, sys; bentoml.build(**json.load(sys.stdin))"]

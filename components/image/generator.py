@@ -5,6 +5,7 @@ in between  the best of a few, by the judge that the confidence was learnt from
 unsure      where words are in doubt: nothing; the nearest readings are offered instead of a guess
 """
 
+import io
 import secrets
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -186,7 +187,7 @@ class ImageGenerator:
             self.bundle, condition, negative, noise=noise, steps=steps, guidance=guidance, kind=kind,
             seeds=[seed], predict=self.engine.predict,
         ):  # fmt: skip
-            shown = to_png(to_images(self.engine.decode(latents))[0], {}) if previews else None
+            shown = _png(to_images(self.engine.decode(latents))[0]) if previews else None
             yield Preview(done, steps, shown)
         image = to_images(self.engine.decode(latents))[0]
         yield Drawn(image, self._facts(request, image, prompt=prompt, seed=seed, steps=steps, guidance=guidance))
@@ -239,3 +240,10 @@ class ImageGenerator:
             "engine": self.engine.name,
             "kyara": kyara_version(),
         }
+
+
+def _png(image: Image.Image) -> bytes:
+    """A preview: quickly written, nothing told."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

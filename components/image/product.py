@@ -40,17 +40,7 @@ JUDGE = "judge"
 
 MEDIA_TYPE = "image/png"
 REGISTERED = (LORA, LCM)
-REQUIREMENTS = (
-    "accelerate",
-    "diffusers",
-    "numpy",
-    "openvino",
-    "peft",
-    "pillow",
-    "safetensors",
-    "torch",
-    "transformers",
-)
+REQUIREMENTS = ("accelerate",)  # diffusers loads with it where it is there
 HEADLINES = (
     ("lora.style", "style", "%"),
     ("fidelity.adherence_ratio", "fidelity", "%"),

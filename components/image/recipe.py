@@ -41,11 +41,6 @@ class JudgeConfig(Frozen):
         "", description="Style that the base is asked for, to compare with; empty: the bare prompt."
     )
 
-    def sources(self) -> dict[str, str]:
-        """Folders by input name."""
-        found = {"judge": self.folder, "reference": self.reference}
-        return {name: path for name, path in found.items() if path is not None}
-
 
 class DatasetSection(Frozen):
     """A folder of pictures to verified, deduplicated, captioned, cached training data."""
@@ -233,7 +228,8 @@ class Judged(Prompted):
     judge: JudgeConfig | None = None
 
     def sources(self) -> dict[str, str]:
-        return {**super().sources(), **({} if self.judge is None else self.judge.sources())}
+        folder = None if self.judge is None else self.judge.folder
+        return {**super().sources(), **({} if folder is None else {"judge": folder})}
 
     def plugins(self) -> tuple[str, ...]:
         return () if self.judge is None else (dotted("judge", self.judge.plugin),)
@@ -258,6 +254,10 @@ class EvaluateConfig(Judged, EvaluateSection):
     """What the evaluate stage gets."""
 
     reader: str | None = None
+
+    def sources(self) -> dict[str, str]:
+        reference = None if self.judge is None else self.judge.reference
+        return {**super().sources(), **({} if reference is None else {"reference": reference})}
 
     def plugins(self) -> tuple[str, ...]:
         return (*super().plugins(), *(() if self.reader is None else (dotted("reader", self.reader),)))

@@ -64,7 +64,7 @@ def test_the_toy_is_small() -> None:
 @pytest.mark.parametrize("floor", ["components", "flows", "serving"])
 def test_nobody_asks_which_modality_it_is(floor: str) -> None:
     """No `if modality == "image"` anywhere."""
-    asked = re.compile(r"(if|elif|case)\b.*\bmodality\b.*==|modality (is|in) ")
+    asked = re.compile(r"\b(if|elif|case|match)\b.*\bmodality\b *(==|!=|in\b|is\b|:)")
     files = [file for file in (ROOT / floor).rglob("*.py") if "web" not in file.parts]
     assert [
         f"{file}: {line}"

@@ -45,7 +45,7 @@ def test_previews_then_done(generator):
 
 
 def test_the_picture_says_what_made_it(generator):
-    done = generator.answer(GenerateRequest(prompt="青い髪, smile", negative_prompt="bad, hands", seed=7))
+    done = generator.answer(GenerateRequest(prompt="青い髪, smile", negative_prompt="bad, hands", seed=7, raw=True))
     with Image.open(io.BytesIO(done.content)) as image:
         text = image.info["parameters"]
         assert image.size == (32, 32)
