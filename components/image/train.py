@@ -176,7 +176,7 @@ class Trainer:
     @cached_property
     def judge(self) -> Judge | None:
         """Who chooses the checkpoint; None: the validation loss does."""
-        if self.config.judge is None or not self.config.select_prompts:
+        if self.config.judge is None or self.config.prompts is None or not self.config.select_prompts:
             return None
         return open_judge(self.config.judge, self.inputs)
 

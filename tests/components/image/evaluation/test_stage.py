@@ -29,6 +29,11 @@ SMALL = {
 }  # fmt: skip
 
 
+JUDGE = {
+    "plugin": "portraits", "folder": "judge", "reference": "reference", "style": "lorelei", "base_style": "adventurer",
+}  # fmt: skip
+
+
 class Notes(SilentLog):
     """Remembers tables, figures and bars."""
 
@@ -125,8 +130,7 @@ def judge(folder: Path) -> None:
 def run(inputs: Mapping[str, Path], out: Path, **changed: Any) -> tuple[dict[str, Any], Notes]:
     notes = Notes()
     out.mkdir(parents=True, exist_ok=True)
-    judge = {"plugin": "portraits", "folder": "judge", "reference": "reference", "style": "lorelei"}
-    usual = {"judge": {**judge, "base_style": "adventurer"}, "prompts": "prompts", "reader": "portraits", **SMALL}
+    usual = {"judge": JUDGE, "prompts": "prompts", "reader": "portraits", **SMALL}
     evaluate(EvaluateConfig(model=tiny_model(inputs["base"]), **{**usual, **changed}), inputs, out, notes)
     return json.loads((out / "metrics.json").read_text(encoding="utf-8")), notes
 
@@ -204,7 +208,7 @@ def test_scales_of_the_xy_grid(whole: Any) -> None:
 def test_without_judge_and_prompts(inputs: dict[str, Path], tmp_path: Path) -> None:
     """What a user with pictures of their own and nothing else gets."""
     bare = {name: path for name, path in inputs.items() if name not in ("judge", "prompts", "reference")}
-    figures, notes = run(bare, tmp_path, judge=None, prompts=None, reference=None, base_style=None)
+    figures, notes = run(bare, tmp_path, judge=None, prompts=None, reader=None)
     assert figures["judge.digest"] is None
     assert {"fidelity.similarity", "vae.psnr", "lcm1.similarity"} | MEASURED <= figures.keys()
     assert not any(name.endswith((".adherence", ".kid", ".style", ".copying")) for name in figures)
@@ -214,7 +218,7 @@ def test_without_judge_and_prompts(inputs: dict[str, Path], tmp_path: Path) -> N
 
 def test_without_reference_features(inputs: dict[str, Path], tmp_path: Path) -> None:
     bare = {name: path for name, path in inputs.items() if name != "reference"}
-    figures, _ = run(bare, tmp_path, reference=None, lcm_steps=(4,))
+    figures, _ = run(bare, tmp_path, judge={**JUDGE, "reference": None}, lcm_steps=(4,))
     assert "lora.adherence" in figures
     assert not any(name.endswith((".kid", ".copying", "kid_gap")) for name in figures)
 
@@ -225,8 +229,8 @@ def test_sdxl(home: None, tmp_path: Path) -> None:
 
 
 def test_clear_errors(inputs: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"evaluate\.style 'ghibli' is not in the vocabulary"):
-        run(inputs, tmp_path, style="ghibli")
+    with pytest.raises(RecipeError, match=r"style 'ghibli' is not in the vocabulary"):
+        run(inputs, tmp_path, judge={**JUDGE, "style": "ghibli"})
     with pytest.raises(DataError, match="holds 8 prompts; 9 are asked for"):
         run(inputs, tmp_path, count=9)
     broken = {**inputs, "reference": tmp_path}
