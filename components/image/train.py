@@ -12,9 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
-from components.artifact import digest_of, open_sealed, replacing
+from components.artifact import digest_of, replacing
 from components.contracts import Judge, RunLog
-from components.errors import ArtifactError
 from components.image.dataset.loader import BatchOrder, CachedDataset
 from components.image.export import Made, export
 from components.image.families.bundle import Bundle, Condition, load_bundle
@@ -57,7 +56,7 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], out: Path, log: RunLo
         adapter.parameters,
         out,
         log,
-        fingerprint=f"{config.digest()}-{_digest(inputs['dataset'])}",
+        fingerprint=f"{config.digest()}-{digest_of(inputs['dataset'])}",
         folder=lambda step: f"checkpoint-epoch-{plan.place(step)['epoch']}",
     )
     with plain_attention(bundle.unet, bundle.device):
@@ -246,10 +245,3 @@ def min_snr_weight(schedule: NoiseSchedule, t: Tensor, gamma: float) -> Tensor:
         return gamma / snr.clamp(min=gamma)
     clipped = snr.clamp(max=gamma)
     return (clipped + 1) / (snr + 1) if schedule.prediction == "v_prediction" else clipped
-
-
-def _digest(folder: Path) -> str:
-    try:
-        return open_sealed(folder).digest
-    except ArtifactError:
-        return digest_of(folder)
