@@ -15,7 +15,7 @@ from components.image.dataset.encode import write_encodings
 from components.image.dataset.picture import Dropped
 from components.image.dataset.provenance import UNKNOWN, Provenance, combined
 from components.image.families.bundle import Bundle, load_bundle
-from components.recipe import DatasetConfig
+from components.image.recipe import DatasetConfig
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from components.image.families.bundle import Bundle
 from components.image.generation.latent import load_variant, pictures
 from components.image.product import LCM, LORA
 from components.image.promptset import load, with_trigger
-from components.recipe import DistillConfig
+from components.image.recipe import DistillConfig
 from components.training.curves import draw_curves
 from components.training.loop import Loop, Plan, seed_of
 from components.training.speed import plain_attention

@@ -9,23 +9,23 @@ from PIL import Image
 
 from components import statistics
 from components.artifact import write_json
-from components.contracts import CALIBRATION, RunLog
+from components.contracts import CALIBRATION, Judge, RunLog
 from components.image import promptset
 from components.image.evaluation import plots
 from components.image.evaluation.confidence import Outcome
 from components.image.evaluation.figures import Figures
-from components.image.evaluation.robustness import Artist, Condition, Look, calibrate, conditions, figures
+from components.image.evaluation.robustness import Artist, Condition, calibrate, conditions, figures
 from components.image.evaluation.sheets import sheet
 from components.image.families.bundle import Bundle
 from components.image.generation.latent import pictures
 from components.image.promptset import PromptItem
+from components.image.recipe import EvaluateConfig
 from components.prompting.confidence import Calibration
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.reader import KINDS, Reader
 from components.prompting.rendering import rendered
 from components.prompting.schema import PromptRequest, RobustPrompt
 from components.prompting.setup import make_generator
-from components.recipe import EvaluateConfig
 
 READ = ("clean_generator", *(f"rescued.{kind}" for kind in KINDS))
 """Conditions whose requests the generator read: what the confidence is measured on."""
@@ -42,7 +42,7 @@ class PromptExam:
     config: EvaluateConfig
     bundle: Bundle
     reader: Reader
-    look: Look
+    judge: Judge
     prompts: Path
     out: Path
     log: RunLog
@@ -64,7 +64,7 @@ class PromptExam:
         items = promptset.repeated(promptset.load(self.prompts, "calibrate"), count)
         self.log.message(f"learning the confidence of prompts from {len(items)} pictures")
         artist = self._artist(len(items))
-        origin = {"judge": str(self.config.judge), "client": self.config.prompts_client}
+        origin = {"judge": self.judge.digest, "client": self.config.prompts_client}
         found = calibrate(items, self.reader, self.write, self.render, artist.see, **origin)
         if found is None:
             self.log.warn("no prompt of the calibrate set asks for anything that counts: no confidence is learnt")
@@ -105,7 +105,8 @@ class PromptExam:
             done += count
             self.log.progress(done, total, unit="text")
 
-        return Artist(self._draw, self.look, self.config.style, progress, keep)
+        style = self.config.judge.style if self.config.judge else ""
+        return Artist(self._draw, self.judge, style, progress, keep)
 
     def _draw(self, texts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         return pictures(

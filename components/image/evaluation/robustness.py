@@ -20,6 +20,7 @@ from PIL import Image
 from scipy.stats import beta
 
 from components import statistics
+from components.contracts import Judge
 from components.image.evaluation.confidence import Outcome, fit
 from components.image.evaluation.figures import Figures
 from components.image.promptset import PromptItem
@@ -33,8 +34,6 @@ WEAKEST = 0.85
 
 Write = Callable[[str], RobustPrompt]
 Render = Callable[[RobustPrompt], str]
-Look = Callable[[Sequence[Image.Image]], Mapping[str, statistics.Names]]
-"""Pictures [N] to attribute -> the values that are shown [N]."""
 
 
 @dataclass(frozen=True)
@@ -98,28 +97,29 @@ class Artist:
     """
 
     draw: Callable[[Sequence[str], Sequence[int]], Sequence[Image.Image]]
-    look: Look
+    judge: Judge
     style: str
     progress: Callable[[int], None] = lambda _count: None
     keep: frozenset[int] = frozenset()
     pictures: dict[tuple[str, int], Image.Image] = field(default_factory=dict)
-    _found: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
+    _found: dict[tuple[str, int], dict[str, float]] = field(default_factory=dict)
 
     def see(self, items: Sequence[PromptItem], texts: Sequence[str], batch: int = 64) -> Seen:
         """Pictures of texts [N] at the prompts' seeds, and which of the asked attributes they show."""
         keys = [(text, item.seed) for text, item in zip(texts, items, strict=True)]
+        asked = {item.seed: item.attributes for item in items}
         fresh = [key for key in dict.fromkeys(keys) if key not in self._found]
         for start in range(0, len(fresh), batch):
             some = fresh[start : start + batch]
             drawn = self.draw([text for text, _ in some], [seed for _, seed in some])
-            verdict = self.look(drawn)
+            hits = self.judge.hits(self.judge.look(drawn), [asked[seed] for _, seed in some], self.style)
             for row, key in enumerate(some):
                 if key[1] in self.keep:
                     self.pictures[key] = drawn[row]
-                self._found[key] = {name: str(values[row]) for name, values in verdict.items()}
+                self._found[key] = {name: float(values[row]) for name, values in hits.items()}
         self.progress(len(keys))
-        found = {name: np.array([self._found[key][name] for key in keys]) for name in self._found[keys[0]]}
-        return Seen(statistics.attribute_hits([item.attributes for item in items], found, self.style))
+        names = self._found[keys[0]]
+        return Seen({name: np.array([self._found[key][name] for key in keys]) for name in names})
 
 
 def figures(seen: Mapping[str, Seen], resamples: int = 1000, seed: int = 0) -> Figures:

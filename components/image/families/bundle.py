@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from components.errors import ModelError
+from components.image.families.quiet import drop_known_notes
 from components.image.families.schedule import NoiseSchedule
 from components.image.families.text import chunks_for, count_tokens
-from components.recipe import ModelConfig
+from components.image.recipe import ModelConfig
 from components.settings import settings
 
 
@@ -166,6 +167,7 @@ def load_bundle(model: ModelConfig, *, device: torch.device | None = None) -> Bu
     """
     from components.image.families import sd15, sdxl
 
+    drop_known_notes()
     family = {"sd15": sd15.FAMILY, "sdxl": sdxl.FAMILY}[model.family]
     device = device or pick_device()
     dtype = pick_dtype(model.dtype, device)
@@ -192,12 +194,8 @@ def load_bundle(model: ModelConfig, *, device: torch.device | None = None) -> Bu
 
 
 def _pipeline(model: ModelConfig, dtype: torch.dtype) -> Any:
-    import transformers
     from diffusers import DiffusionPipeline
-    from diffusers.utils import logging
 
-    logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
     local = settings().resolve(model.base)
     looks_local = model.base.startswith((".", "/", "data/")) or local.exists()
     if looks_local and not (local / "model_index.json").is_file():

@@ -21,7 +21,7 @@ from components.image.generation.sampler import (
     embed_guidance,
     lcm_grid,
 )
-from components.recipe import ModelConfig
+from components.image.recipe import ModelConfig
 
 Kind = Literal["ddim", "lcm"]
 Predict = Callable[[Tensor, Tensor, Condition, Tensor | None], Tensor]

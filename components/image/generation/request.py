@@ -25,8 +25,8 @@ class GenerateRequest(Frozen):
     width: int | None = Field(None, strict=True, ge=32, le=4096, description="Pixels; null: the model's own.")
     height: int | None = Field(None, strict=True, ge=32, le=4096, description="Pixels; null: the model's own.")
     raw: bool = Field(False, description="Give the model the prompt as it is typed; it is read and mended otherwise.")
-    trigger: bool = Field(True, description="Put the model's trigger word in front of a prompt that lacks it.")
-    preview: bool = Field(False, description="Decode a picture after each step.")
+    strict: bool = Field(False, description="Refuse a prompt that can be read in several ways.")
+    trigger: bool = Field(True, description="Put the model's trigger word first, where it is not.")
 
     def __init__(self, /, **values: Any) -> None:
         try:

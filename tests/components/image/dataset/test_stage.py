@@ -12,10 +12,9 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
 from components.errors import DataError
-from components.image.dataset.duplicates import Look, look, partners
 from components.image.dataset.stage import prepare
 from components.image.families.bundle import load_bundle
-from components.recipe import DatasetConfig
+from components.image.recipe import DatasetConfig
 from components.runlog import SilentLog
 from components.settings import settings
 from tests.tiny import tiny_model, tiny_sd15, tiny_sdxl
@@ -277,22 +276,3 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     assert "require_captions" in caught.value.hint
     index, _ = run(silent, tmp_path / "out2")
     assert index["samples"][0]["captions"] == ["kyara"]
-
-
-def test_near_duplicates_are_found_and_variants_kept() -> None:
-    """A smaller copy is a duplicate; the same drawing in other colours is another picture."""
-    original = drawing(1, (128, 128))
-    recoloured = Image.fromarray(np.asarray(original)[:, :, ::-1].copy())
-    looks = [look(picture) for picture in (original, original.resize((90, 90)), recoloured, drawing(2))]
-    assert set(partners(looks, 3)) == {1}
-    assert partners(looks, 3)[1][0] == 0
-    assert not partners([looks[0], looks[3]], 3)
-
-
-def test_near_twins_among_many_pictures_are_found() -> None:
-    generator = np.random.default_rng(0)
-    thumb = np.zeros((16, 16, 3), np.int16)
-    hashes = generator.integers(0, 2**63, 5000).tolist()
-    looks = [Look(value, thumb) for value in [*hashes, *(value ^ 0b101 for value in hashes[:50])]]
-    found = partners(looks, 3)
-    assert found == {5000 + place: (place, 2) for place in range(50)}

@@ -16,9 +16,9 @@ from components.errors import DataError, RecipeError
 from components.image.dataset.stage import prepare
 from components.image.evaluation.stage import evaluate
 from components.image.families.bundle import load_bundle
+from components.image.recipe import DatasetConfig, EvaluateConfig
 from components.portraits.judge import Judge, JudgeNetwork
 from components.portraits.vocabulary import ATTRIBUTES, STYLES
-from components.recipe import DatasetConfig, EvaluateConfig
 from components.runlog import SilentLog
 from components.settings import settings
 from tests.tiny import tiny_model, tiny_sd15, tiny_sdxl
@@ -125,7 +125,9 @@ def judge(folder: Path) -> None:
 def run(inputs: Mapping[str, Path], out: Path, **changed: Any) -> tuple[dict[str, Any], Notes]:
     notes = Notes()
     out.mkdir(parents=True, exist_ok=True)
-    evaluate(EvaluateConfig(model=tiny_model(inputs["base"]), **{**SMALL, **changed}), inputs, out, notes)
+    judge = {"plugin": "portraits", "folder": "judge", "reference": "reference", "style": "lorelei"}
+    usual = {"judge": {**judge, "base_style": "adventurer"}, "prompts": "prompts", "reader": "portraits", **SMALL}
+    evaluate(EvaluateConfig(model=tiny_model(inputs["base"]), **{**usual, **changed}), inputs, out, notes)
     return json.loads((out / "metrics.json").read_text(encoding="utf-8")), notes
 
 
