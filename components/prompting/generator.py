@@ -8,11 +8,13 @@ from components.prompting.cache import Answered, PromptCache, cache_key
 from components.prompting.clients import AnswerError, ClientError, WrongAnswer
 from components.prompting.resilience import Resilience
 from components.prompting.schema import Client, Draft, Layer, PromptRequest, Provenance, RobustPrompt
+from components.prompting.syntax import has_commands
 from components.prompting.validation import mended, mistakes
 from components.prompting.vocabulary import EMPTY, Vocabulary
 
 logger = logging.getLogger("kyara")
 
+_COMMANDS = "The request holds commands, which only a reader that keeps every word may read."
 FALLBACK_TRUST = 0.8
 """Factor on the confidence where another client than the chosen one answered."""
 
@@ -46,13 +48,16 @@ class RobustPromptGenerator:
         self.weights = dict(weights or {})
 
     def generate(self, request: PromptRequest) -> RobustPrompt:
-        """The prompt of a request."""
+        """The prompt of a request; one that holds commands goes to the fallback, which leaves them in their place."""
+        if self.fallback is not None and has_commands(request.text):
+            return self._fallen_back(self.fallback, request, _COMMANDS)
         try:
             answer, cached = self._answered(request)
         except ClientError as error:
             if self.fallback is None:
                 raise
-            return self._fallen_back(self.fallback, request, error)
+            logger.warning("%s The %s client answers instead.", error.message, self.fallback.name)
+            return self._fallen_back(self.fallback, request, error.message)
         provenance = Provenance(
             client=self.client.name, model=self.client.model, cached=cached, repaired=answer.repaired
         )
@@ -70,7 +75,8 @@ class RobustPromptGenerator:
         for repaired in (False, True):
             try:
                 draft = self.resilience.call(self.client, request, problems)
-                problems = mistakes(draft, self.vocabulary)
+                # Words in their place are the user's own.
+                problems = () if draft.parts else mistakes(draft, self.vocabulary)
             except AnswerError as error:
                 problems = error.problems
             else:
@@ -80,9 +86,8 @@ class RobustPromptGenerator:
             return Answered(draft=mended(draft, self.vocabulary), repaired=True)
         raise WrongAnswer(self.client.name, problems)
 
-    def _fallen_back(self, fallback: Client, request: PromptRequest, error: ClientError) -> RobustPrompt:
-        logger.warning("%s The %s client answers instead.", error.message, fallback.name)
-        provenance = Provenance(client=fallback.name, model=fallback.model, fallback=error.message)
+    def _fallen_back(self, fallback: Client, request: PromptRequest, why: str) -> RobustPrompt:
+        provenance = Provenance(client=fallback.name, model=fallback.model, fallback=why)
         return self._prompt(request, mended(fallback.draft(request), self.vocabulary), provenance)
 
     def _prompt(self, request: PromptRequest, draft: Draft, provenance: Provenance) -> RobustPrompt:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator
 from components.prompting.vocabulary import Language
 from components.recipe import Frozen
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_REQUEST = 2000
 MAX_ATTRIBUTES, MAX_EXTRA = 64, 24
 
@@ -52,6 +52,13 @@ class Reading(Frozen):
     alternatives: tuple[str, ...] = Field((), max_length=8, description="Other values it may have meant, likely first.")
 
 
+class Part(Frozen):
+    """A stretch of a prompt: of the request as it was typed, or what it was understood as."""
+
+    text: str
+    layer: Layer | None = Field(None, description="None: what stands between.")
+
+
 class Correction(Frozen):
     """A word that was read as another."""
 
@@ -73,6 +80,9 @@ class Draft(Frozen):
     corrections: tuple[Correction, ...] = Field((), max_length=64)
     unread: tuple[Tag, ...] = Field((), max_length=64, description="Words that could not be understood.")
     language: Language = "en"
+    parts: tuple[Part, ...] = Field(
+        (), description="The request from its first word to its last, joined; empty: the layers are put together."
+    )
 
     @field_validator("attributes")
     @classmethod

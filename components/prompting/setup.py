@@ -10,6 +10,7 @@ from components.prompting.cache import PromptCache
 from components.prompting.clients.anthropic import ANTHROPIC, AnthropicClient
 from components.prompting.clients.gemini import GEMINI_MODEL, GeminiClient
 from components.prompting.clients.openai import OPENAI, OpenAIClient
+from components.prompting.clients.verbatim import VerbatimClient
 from components.prompting.confidence import Calibration
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.reader import Reader
@@ -47,7 +48,8 @@ def make_generator(
     told: dict[str, Any] = {"vocabulary": vocabulary, "calibration": calibration, "weights": weights}
     if chosen == OFFLINE:
         return RobustPromptGenerator(offline, **told) if offline else None
-    return RobustPromptGenerator(make_client(here, chosen, vocabulary), offline, open_cache(), **told)
+    service = make_client(here, chosen, vocabulary)
+    return RobustPromptGenerator(service, offline or VerbatimClient(), open_cache(), **told)
 
 
 def make_client(here: Settings, name: str, vocabulary: Vocabulary = EMPTY) -> Client:

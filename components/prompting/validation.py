@@ -7,8 +7,9 @@ from components.prompting.schema import Draft, Reading
 from components.prompting.vocabulary import Vocabulary
 
 TAG_WORDS = 8
-# Weights, LoRA calls, wildcards: what prompt languages of other programs read as commands.
-_SYNTAX = re.compile(r"[()\[\]{}<>|\\:]")
+# Weights, LoRA calls, wildcards: what prompt languages of other programs read as commands. Names may hold brackets and
+# colons: `saber (fate)`, `re:zero`.
+_SYNTAX = re.compile(r"[\[\]{}<>|\\]|:\s*\d|\A\(|\)(?=.)|\([^)]*\Z|\(.*\(")
 
 
 def mistakes(draft: Draft, vocabulary: Vocabulary) -> Sequence[str]:
@@ -57,7 +58,8 @@ def _fault(layer: str, tag: str, draft: Draft, vocabulary: Vocabulary) -> str:
 
 
 def _contradiction(tag: str, draft: Draft, vocabulary: Vocabulary) -> str:
-    known = vocabulary.meaning(tag)
+    """Only by the first word of another value: `open mouth`, a word for laughing, goes with a smile."""
+    known = vocabulary.canonical(tag)
     if known is None or draft.asked.get(known[0], known[1]) == known[1]:
         return ""
     return f"contradicts {known[0]} {draft.asked[known[0]]!r}"

@@ -30,6 +30,12 @@ class Vocabulary:
         """The attribute and value that a tag is a word for: `pink hair` -> (hair_color, pink)."""
         return self._meanings.get(tag.casefold())
 
+    def canonical(self, tag: str) -> tuple[str, str] | None:
+        """As `meaning`, of the first words alone."""
+        known = self.meaning(tag)
+        firsts = () if known is None else (words[0].casefold() for words in self.entries[known[0]][known[1]])
+        return known if tag.casefold() in firsts else None
+
     @cached_property
     def _meanings(self) -> Mapping[str, tuple[str, str]]:
         found: dict[str, tuple[str, str]] = {}

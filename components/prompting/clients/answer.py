@@ -64,7 +64,8 @@ def _settled(draft: Draft, request: PromptRequest, vocabulary: Vocabulary) -> Dr
         elif known[0] not in readings:
             readings[known[0]] = Reading(attribute=known[0], value=known[1], probability=PROBABILITY_CAP)
     said = tuple(_shown(each) for each in draft.corrections if _folded(each.said) in quotable)
-    return draft.model_copy(update={"attributes": tuple(readings.values()), "extra": tuple(extra), "corrections": said})
+    told = {"attributes": tuple(readings.values()), "extra": tuple(extra), "corrections": said, "parts": ()}
+    return draft.model_copy(update=told)
 
 
 def _capped(reading: Reading, quotable: str) -> Reading:

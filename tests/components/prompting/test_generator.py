@@ -17,6 +17,7 @@ from components.prompting.clients import Blocked, Busy, ClientError, Refused, Re
 from components.prompting.clients.anthropic import AnthropicClient
 from components.prompting.clients.gemini import GeminiClient
 from components.prompting.clients.openai import OpenAIClient
+from components.prompting.clients.verbatim import VerbatimClient
 from components.prompting.generator import FALLBACK_TRUST, RobustPromptGenerator
 from components.prompting.rendering import rendered, unwanted
 from components.prompting.resilience import Resilience
@@ -295,10 +296,10 @@ def test_mending_leaves_nothing_to_complain_of() -> None:
     draft = Draft(
         subject="(girl)",
         attributes=(Reading(attribute="glasses", value="no"),),
-        extra=("eyeglasses", "glasses", "a b c d e f g h i"),
+        extra=("glasses", "a b c d e f g h i"),
         negative=("no glasses", "hat"),
     )
-    assert len(mistakes(draft, VOCABULARY)) == 5
+    assert len(mistakes(draft, VOCABULARY)) == 4
     fixed = mended(draft, VOCABULARY)
     assert mistakes(fixed, VOCABULARY) == ()
     assert (fixed.subject, fixed.extra, fixed.negative) == ("", (), ("hat",))
@@ -373,7 +374,43 @@ def test_what_must_not_be_shown_is_a_prompt_of_its_own() -> None:
     prompt = RobustPromptGenerator(LexiconClient(), vocabulary=VOCABULARY).generate(
         PromptRequest(text="pink hair, no hat", negative="cat")
     )
-    assert (rendered(prompt), unwanted(prompt)) == ("pink hair", "hat, cat")
+    assert (rendered(prompt), unwanted(prompt)) == ("pink hair, no hat", "hat, cat")
+
+
+def test_a_request_that_was_read_in_its_place_keeps_its_order_and_its_marks() -> None:
+    generator = RobustPromptGenerator(LexiconClient(), vocabulary=VOCABULARY)
+    text = "a knight,glasses;  (pnik hair:1.1)\nmasterpiece"
+    assert rendered(generator.generate(PromptRequest(text=text))) == text.replace("pnik", "pink")
+
+
+def test_of_a_request_in_its_place_what_tells_no_attribute_is_dropped_first() -> None:
+    generator = RobustPromptGenerator(LexiconClient(), vocabulary=VOCABULARY)
+    prompt = generator.generate(PromptRequest(text="a hat, pink hair, a cat, glasses, a dog", trigger="kyarachar"))
+    shown = [rendered(prompt, lambda text: len(text.split(",")), count) for count in (6, 5, 4, 3, 2, 1)]
+    assert shown == [
+        "kyarachar, a hat, pink hair, a cat, glasses, a dog",
+        "kyarachar, a hat, pink hair, a cat, glasses",
+        "kyarachar, a hat, pink hair, glasses",
+        "kyarachar, pink hair, glasses",
+        "kyarachar, pink hair",
+        "kyarachar",
+    ]
+
+
+def test_commands_never_go_to_a_service(server: LlmServer, patient: Resilience) -> None:
+    prompt = RobustPromptGenerator(local(server), LexiconClient(), resilience=patient, vocabulary=VOCABULARY).generate(
+        PromptRequest(text="<lora:x:0.8>, pnik hair, [red|blue] eyes BREAK saber \\(fate\\)")
+    )
+    assert rendered(prompt) == "<lora:x:0.8>, pink hair, [red|blue] eyes BREAK saber \\(fate\\)"
+    assert "commands" in prompt.provenance.fallback
+    assert server.calls == []
+
+
+def test_without_words_of_the_model_a_service_that_fails_leaves_the_text_as_typed(patient: Resilience) -> None:
+    prompt = RobustPromptGenerator(Failing(Refused("no")), VerbatimClient(), resilience=patient).generate(
+        PromptRequest(text="Frieren, 夕焼け, pnik hiar", negative="hat")
+    )
+    assert (rendered(prompt), unwanted(prompt)) == ("Frieren, 夕焼け, pnik hiar", "hat")
 
 
 def test_rendering_is_stable_and_counts_little() -> None:
