@@ -153,6 +153,8 @@ class DistillSection(Frozen):
     checkpoint_every: Count = Field(250, description="Steps between sealed checkpoints.")
     keep_checkpoints: int = Field(2, ge=2)
     samples: int = Field(8, ge=0, description="Pictures of the sample grid.")
+    accumulation: Count = Field(1, description="Batches whose gradients are summed before one optimizer step.")
+    gradient_checkpointing: bool = Field(False, description="Compute activations twice to save memory.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

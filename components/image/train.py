@@ -110,7 +110,9 @@ class Trainer:
 
     def loss(self, index: int, generator: Generator) -> Tensor:
         """Loss of micro-batch `index`."""
-        latents, condition = self.data.draw(self.order[index], generator, empty_share=self.config.empty_caption_share)
+        batch = self.order[index]
+        latents, condition = self.data.batch(batch, generator, empty_share=self.config.empty_caption_share)
+        condition = condition.sized(self.data.sizes(batch))
         t = timesteps(len(latents), len(self.bundle.schedule), generator)
         noise = torch.randn(latents.shape, generator=generator)
         with autocast(self.bundle.device, self.config.model.dtype):
@@ -133,7 +135,7 @@ class Trainer:
             generator = Generator().manual_seed(seed_of("validation", split.ids[number]))
             latents = split.latents[number].expand(VALIDATION_TIMES, *split.latents[number].shape)
             noise = torch.randn(latents.shape, generator=generator)
-            condition = split.condition(split.captions[number][0]).expand(VALIDATION_TIMES)
+            condition = split.condition(split.captions[number][0]).sized(split.sizes([number])).expand(VALIDATION_TIMES)
             losses.append(float(self._loss(latents, condition, times.long(), noise)))
         return sum(losses) / len(losses)
 

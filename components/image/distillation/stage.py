@@ -43,6 +43,8 @@ def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: R
     prompts = _prompts(config, inputs, data)
     rows = [_samples(bundle, config, prompts)]
     student = make_student(bundle, config, log)
+    if config.gradient_checkpointing:
+        student.module.enable_gradient_checkpointing()
     distiller = LCMDistiller(student, bundle.schedule, data.condition("").to(bundle.device), config)
     walked = out / f".paths-{fingerprint[:16]}"
     walk = partial(_paths, distiller, bundle, prompts, walked, log) if config.path_share else None
@@ -86,7 +88,7 @@ class Losses:
     ) -> None:
         self.distiller, self.data, self.walk, self.device, self.adversary = distiller, data, walk, device, adversary
         self.config = distiller.config
-        self.order = BatchOrder(data, self.config.batch_size, self.config.seed)
+        self.order = BatchOrder(data, self.config.batch_size, self.config.seed, multiple=self.config.accumulation)
         self.paths = walk(False) if walk else None
         self.own = False
 
@@ -104,7 +106,8 @@ class Losses:
     def __call__(self, index: int, generator: Generator) -> Tensor:
         clean, target = self._lesson(index, generator)
         loss = pseudo_huber(clean, target, self.config.huber_c)
-        if self.adversary is None or index < self.config.adversarial_from * self.config.steps:
+        step = index // self.config.accumulation
+        if self.adversary is None or step < self.config.adversarial_from * self.config.steps:
             return loss
         real = torch.stack([self.data.latents[number] for number in self.order[index]]).to(self.device)
         return loss + self.config.adversarial * self.adversary.loss(clean, real, generator)
@@ -113,7 +116,7 @@ class Losses:
         if self.paths is not None and float(torch.rand((), generator=generator)) < self.config.path_share:
             points = self.paths.draw(self.config.batch_size, self.config.first_share, generator)
             return self.distiller.on_paths(points.to(self.device))
-        latents, condition = self.data.draw(self.order[index], generator, empty_share=self.config.empty_prompt_share)
+        latents, condition = self.data.batch(self.order[index], generator, empty_share=self.config.empty_prompt_share)
         return self.distiller.on_latents(latents.to(self.device), condition.to(self.device), generator)
 
 
@@ -126,6 +129,7 @@ def _plan(config: DistillConfig) -> Plan:
         warmup_share=config.warmup_share,
         weight_decay=config.weight_decay,
         clip=config.clip,
+        accumulation=config.accumulation,
         seed=config.seed,
     )
 

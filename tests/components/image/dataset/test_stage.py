@@ -229,6 +229,10 @@ def test_buckets(tmp_path: Path) -> None:
     shapes = {sample["file"]: tuple(latents[sample["id"]].shape) for sample in index["samples"]}
     assert all(shapes[name] == (4, height // 4, width // 4) for name, (width, height) in sizes.items())
     index, _ = run(folder, tmp_path / "b", buckets=False)
+    (wide,) = (sample for sample in index["samples"] if sample["file"] == "wide.png")
+    assert (wide["original"], wide["crop"]) == ([200, 100], [16, 0]), (
+        "resized to 64x32, 16 pixels cut off left and right"
+    )
     assert {(sample["width"], sample["height"]) for sample in index["samples"]} == {(32, 32)}
 
 

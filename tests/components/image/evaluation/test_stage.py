@@ -1,6 +1,7 @@
 """The stage end to end on tiny random models: every key, every file, interrupted and resumed."""
 
 import json
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from safetensors.torch import save_file as save_torch
 
 from components.errors import DataError, RecipeError
 from components.image.dataset.stage import prepare
+from components.image.evaluation import drawing
 from components.image.evaluation.stage import evaluate
-from components.image.families.bundle import load_bundle
+from components.image.families.bundle import Bundle, load_bundle
+from components.image.generation.latent import load_variant
+from components.image.promptset import PromptItem
 from components.image.recipe import DatasetConfig, EvaluateConfig
 from components.portraits.judge import Judge, JudgeNetwork
 from components.portraits.vocabulary import ATTRIBUTES, STYLES
@@ -203,6 +207,25 @@ def test_scales_of_the_xy_grid(whole: Any) -> None:
 
     full, half, none = pixels("lora"), pixels("lora-scale-0.5"), pixels("lora-scale-0")
     assert 0 < np.abs(full - half).mean() < np.abs(full - none).mean()
+
+
+def test_models_are_drawn_with_one_at_a_time(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[weakref.ref[Any]] = []
+
+    def load(*args: Any, **parts: Any) -> Bundle:
+        assert not [unet for unet in loaded if unet() is not None], "the model before is still in memory"
+        bundle = load_variant(*args, **parts)
+        loaded.append(weakref.ref(bundle.unet))
+        return bundle
+
+    monkeypatch.setattr(drawing, "load_variant", load)
+    config = EvaluateConfig(model=tiny_model(inputs["base"]), **SMALL)
+    lora, lcm = inputs["train"] / "anime-lora-final", inputs["distill"] / "lcm_distilled_model"
+    columns = drawing.variants(config)
+    drawing.draw_all(config, columns, [PromptItem("a", {}, 0)] * config.count, lora, lcm, tmp_path, SilentLog())
+    assert len(loaded) == 4
 
 
 def test_without_judge_and_prompts(inputs: dict[str, Path], tmp_path: Path) -> None:
