@@ -74,7 +74,7 @@ def run(folder: Path, out: Path, base: Path | None = None, **changed: Any) -> tu
     base = base or tiny_sd15()
     out.mkdir(parents=True, exist_ok=True)
     notes = Notes()
-    config = DatasetConfig(model=tiny_model(base), **{"trigger": "kyara", "min_side": 16, **changed})
+    config = DatasetConfig(model=tiny_model(base), **{"source": "data", "trigger": "kyara", "min_side": 16, **changed})
     prepare(config, {"base": base, "data": folder}, out, notes)
     return json.loads((out / "index.json").read_text(encoding="utf-8")), notes
 

@@ -90,7 +90,7 @@ def world(folder: Path, base: Path) -> dict[str, Path]:
         picture = Image.fromarray(noise).resize((40, 40), Image.Resampling.BICUBIC)
         picture.save(folder / "data" / f"{number}.png")
         (folder / "data" / f"{number}.txt").write_text(f"tag{number}, red hair", encoding="utf-8")
-    config = DatasetConfig(model=tiny_model(base), min_side=16, trigger="kyara", validation_share=0.3)
+    config = DatasetConfig(source="data", model=tiny_model(base), min_side=16, trigger="kyara", validation_share=0.3)
     prepare(config, {"base": base, "data": folder / "data"}, folder / "dataset", SilentLog())
     adapter(base, folder / "train" / "anime-lora-final", 1)
     adapter(base, folder / "distill" / "lcm_distilled_model" / "lcm_lora", 2)
