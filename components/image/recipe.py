@@ -141,7 +141,7 @@ class DistillSection(Frozen):
     first_share: Share = Field(
         0.5, description="Share of path points that begin a path, as the served steps' inputs do."
     )
-    own_from: Share = Field(
+    on_policy_from: Share = Field(
         1.0, description="Share of the steps after which paths begin at the student's own pictures; 1: never."
     )
     adversarial: float = Field(

@@ -23,6 +23,7 @@ from components.image.judging import open_judge
 from components.image.lora import Adapter, attach
 from components.image.promptset import PromptItem, load, with_trigger
 from components.image.recipe import TrainConfig
+from components.image.sheets import grid
 from components.statistics import adherence_of, mean
 from components.training.curves import draw_curves
 from components.training.loop import Loop, Plan, seed_of
@@ -145,12 +146,15 @@ class Trainer:
         with replacing(self.out / "adapters" / f"epoch-{epoch}.safetensors") as temporary:
             weights = self.adapter.parameters.items()
             save_file({name: value.detach().cpu().contiguous() for name, value in weights}, temporary)
-        drawn = self._draw()
+        drawn = self._sample_pictures()
         if self.config.samples and drawn:
-            self._save_grid(drawn[: self.config.samples], epoch)
+            path = self.out / "samples" / f"epoch-{epoch}.png"
+            with replacing(path) as temporary:
+                grid(drawn[: self.config.samples], across=4).save(temporary, format="PNG")
+            self.log.file(path, "samples")
         return {"val_loss": self.validation_loss(), **self._judge(drawn)}
 
-    def _draw(self) -> list[Image.Image]:
+    def _sample_pictures(self) -> list[Image.Image]:
         """Pictures of the select prompts, which are the samples too; without them, of captions."""
         if not self._prompts:
             return []
@@ -193,17 +197,6 @@ class Trainer:
         if math.isnan(followed):  # the prompts ask for nothing that this style can show
             return {"style": styled, "score": styled}
         return {"adherence": followed, "style": styled, "score": styled * followed}
-
-    def _save_grid(self, drawn: Sequence[Image.Image], epoch: int) -> None:
-        path = self.out / "samples" / f"epoch-{epoch}.png"
-        width, height = drawn[0].size
-        columns = min(len(drawn), 4)
-        grid = Image.new("RGB", (columns * width, math.ceil(len(drawn) / columns) * height), "white")
-        for place, picture in enumerate(drawn):
-            grid.paste(picture, (place % columns * width, place // columns * height))
-        with replacing(path) as temporary:
-            grid.save(temporary, format="PNG")
-        self.log.file(path, "samples")
 
 
 def choose(evaluations: Sequence[Row]) -> tuple[Row, str]:

@@ -71,7 +71,7 @@ def test_a_recipe_that_distils_nothing_serves_its_lora(pictures: Path, home: Pat
     made.assemble(recipe, stage_outputs(recipe), home / "model", version="1", parents={})
     generator = made.load(home / "model", {"engine": "eager"})
     *previews, done = generator.run(made.Request(prompt="a girl", seed=1))
-    assert (len(previews), generator.card["mode"], done.metadata["sampler"]) == (2, "none", "ddim")
+    assert (len(previews), generator.card["mode"], done.metadata["sampler"]) == (2, "none", "dpmpp_2m")
     assert done.metadata["guidance_scale"] == recipe.step("evaluate").guidance
 
 

@@ -15,11 +15,11 @@ from components.image.evaluation import plots
 from components.image.evaluation.confidence import Outcome
 from components.image.evaluation.figures import Figures
 from components.image.evaluation.robustness import Artist, Condition, calibrate, conditions, figures
-from components.image.evaluation.sheets import sheet
 from components.image.families.bundle import Bundle
 from components.image.generation.latent import pictures
 from components.image.promptset import PromptItem
 from components.image.recipe import EvaluateConfig
+from components.image.sheets import sheet
 from components.prompting.confidence import Calibration
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.reader import KINDS, Reader

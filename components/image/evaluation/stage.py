@@ -27,7 +27,6 @@ from components.image.evaluation.figures import (
     variant_rows,
 )
 from components.image.evaluation.prompting import PromptExam
-from components.image.evaluation.sheets import contact, sheet
 from components.image.families.bundle import load_bundle
 from components.image.generation.latent import load_variant
 from components.image.judging import open_judge
@@ -35,6 +34,7 @@ from components.image.product import LCM as LCM_FOLDER
 from components.image.product import LORA as LORA_FOLDER
 from components.image.promptset import PromptItem
 from components.image.recipe import EvaluateConfig
+from components.image.sheets import contact, sheet
 from components.plugins import plugin
 from components.prompting.reader import Reader
 
