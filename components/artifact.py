@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,11 @@ def _sha256(path: str, size: int, mtime: int) -> str:
 
 
 def digest_of(path: Path) -> str:
-    """Digest of a file, a folder (sealed or not), or, where nothing is there, of the name itself (a hub id)."""
+    """Digest of a file, a folder (of a sealed one, as its manifest says), or of the name itself (a hub id)."""
     if path.is_file():
         return sha256(path)
+    with contextlib.suppress(ArtifactError):
+        return open_sealed(path).digest
     if path.is_dir():
         return _combine({name: sha256(path / name) for name in _files(path)})
     return hashlib.sha256(str(path).encode()).hexdigest()
@@ -126,26 +129,52 @@ def _verify(artifact: Artifact) -> None:
 
 
 def point(folder: Path, version: str) -> None:
-    """Make `folder/version` the champion of `folder`: the pointer is replaced in one move."""
+    """Make `folder/version` the champion of `folder`: the pointer, version and time, is replaced in one move."""
     open_sealed(folder / version)
     with replacing(folder / POINTER) as temporary:
-        temporary.write_text(f"{version}\n", encoding="utf-8")
+        temporary.write_text(f"{version}\n{datetime.now(UTC).isoformat()}\n", encoding="utf-8")
 
 
 def pointed(folder: Path) -> Path:
     """The version that the champion pointer of `folder` names. Raises ArtifactError."""
-    try:
-        version = (folder / POINTER).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(
-            f"{str(folder)!r} has no readable champion pointer: {error}.", hint="Promote a model first."
-        ) from error
+    version, _ = _read_pointer(folder)
     if not version or version.startswith(".") or Path(version).name != version:
         raise ArtifactError(
             f"the champion pointer of {str(folder)!r} names {version!r}.",
             hint="Expected the name of a folder beside it.",
         )
     return folder / version
+
+
+def promoted_at(folder: Path) -> datetime:
+    """When the champion of `folder` was pointed to, as its pointer says; the oldest time where it says none."""
+    _, when = _read_pointer(folder)
+    try:
+        return datetime.fromisoformat(when).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def latest_champion(models: Path, modality: str = "*") -> Path | None:
+    """The champion that was promoted last among the recipes of `models`/<modality>/<recipe>; None without any.
+
+    Raises:
+        ArtifactError: its pointer is damaged.
+    """
+    folders = sorted(file.parent for file in models.glob(f"{modality}/*/{POINTER}"))
+    return pointed(max(folders, key=promoted_at)) if folders else None
+
+
+def _read_pointer(folder: Path) -> tuple[str, str]:
+    """Version and time of a pointer."""
+    try:
+        text = (folder / POINTER).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(
+            f"{str(folder)!r} has no readable champion pointer: {error}.", hint="Promote a model first."
+        ) from error
+    version, _, when = text.partition("\n")
+    return version, when
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,11 +3,18 @@
 import os
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+
+def _listed(value: Any) -> Any:
+    """`a, b` of the environment as ("a", "b")."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 PromptClient = Literal["lexicon", "gemini", "openai", "anthropic"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -24,9 +31,6 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "OPENVINO_TELEMETRY_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    # Notes of the libraries about themselves, such as image processors that fall back to Pillow.
-    "TRANSFORMERS_VERBOSITY": "error",
-    "DIFFUSERS_VERBOSITY": "error",
 }
 
 
@@ -43,6 +47,12 @@ class Settings(BaseSettings):
     prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the Prefect server on loopback.")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow pages on loopback.")
     serve_port: int = Field(3000, ge=1, le=65535, description="Port of the BentoML service on loopback.")
+    allowed_hosts: Names = Field(
+        (), description="Names besides loopback under which our servers answer, by comma; `*`: any."
+    )
+    allowed_origins: Names = Field(
+        (), description="Origins of other pages that may ask our servers, by comma: https://studio.example.org."
+    )
     models: Path | None = Field(
         None, description="Folder of promoted models with a `champion` pointer, watched by the service."
     )

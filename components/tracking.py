@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from components.errors import TrackingError
+from components.errors import KyaraError, TrackingError
 from components.runlog import SilentLog
 from components.settings import quiet_environment, settings
 
@@ -85,13 +85,16 @@ def _connect(uri: str) -> Any:
 
 @contextmanager
 def _asking(what: str) -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
+    """Whatever MLflow raises, as TrackingError.
 
+    It hands on the errors of its stores as they are: boto3, the clouds' clients and SQLAlchemy share no class.
+    """
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except KyaraError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "") or repr(error)
         hint = "Is KYARA_MLFLOW_URI right, and is the server running (`kyara ui`)?"
         raise TrackingError(f"{what} cannot be used: {reason}", hint=hint) from error
 
@@ -314,10 +317,18 @@ def crown(version: ModelVersion) -> None:
 
 
 def serve_arguments(port: int) -> list[str]:
-    """Arguments of `python -m` that serve MLflow's own pages on loopback, in two processes (see settings.QUIET)."""
-    place = (settings().state / "mlflow" / "artifacts").resolve().as_uri()
-    store = ["--backend-store-uri", settings().tracking_uri, "--default-artifact-root", place, "--no-serve-artifacts"]
-    return ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *store]
+    """Arguments of `python -m` that serve MLflow's own pages on loopback, in two processes (see settings.QUIET).
+
+    By default MLflow also answers under the addresses of private networks. Pages of loopback may always ask it.
+    """
+    here = settings()
+    place = (here.state / "mlflow" / "artifacts").resolve().as_uri()
+    names = ("127.0.0.1", "localhost", *here.allowed_hosts)
+    hosts = [pattern for name in names for pattern in (name, f"{name}:*")]
+    origins = [f"http://127.0.0.1:{port}", f"http://localhost:{port}", *here.allowed_origins]
+    trusted = ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)]
+    store = ["--backend-store-uri", here.tracking_uri, "--default-artifact-root", place, "--no-serve-artifacts"]
+    return ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *trusted, *store]
 
 
 def _version(raw: Any) -> ModelVersion:

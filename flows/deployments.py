@@ -5,8 +5,6 @@ never told.
 """
 
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -15,9 +13,10 @@ from typing import Any
 from components.errors import EnvironmentProblem
 from components.settings import REPOSITORY, quiet_environment, settings
 from flows.heartbeat import reconcile
+from flows.prefect_server import configured_api, prefect_api
+from flows.processes import child, terminable
 from flows.runs import new_run_id
 from flows.stage import find_recipe, known_recipes, open_recipe
-from flows.ui import configured_api, stop, terminable
 
 POOL = "kyara"
 BENCHMARK_EVERY = timedelta(days=1)
@@ -67,20 +66,15 @@ def work() -> int:
     with _connected() as address:
         reconcile()
         deploy_all()
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-        process = subprocess.Popen(command, env={**_environment(), "PREFECT_API_URL": address}, cwd=REPOSITORY)
-        with terminable():
-            try:
-                return process.wait()
-            finally:
-                # The worker hands the signal on to what it runs, and waits for it.
-                stop(process.pid, patience=60)
+        command = ["prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+        variables = {**_environment(), "PREFECT_API_URL": address}
+        # The worker hands the signal on to what it runs, and waits for it.
+        with terminable(), child(command, environment=variables, folder=REPOSITORY, patience=60) as process:
+            return process.wait()
 
 
 def _connected() -> Any:
     """prefect_api, but never a private server: it would end with this process, and the queue with it."""
-    from flows.ui import prefect_api
-
     require_api()
     return prefect_api()
 

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import platform
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -17,10 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 from components.settings import settings
+from flows.ports import port_owner, refusal
 from flows.stage import known_recipes, open_recipe
-from flows.ui import port_owner
 
 GB = 1e9
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 NEEDED_MEMORY, NEEDED_DISK = 4, 5
 NEEDED = ("torch", "diffusers", "transformers", "peft", "prefect", "mlflow", "dvc", "bentoml", "openvino")
 OPTIONAL = {
@@ -67,8 +67,9 @@ def show(findings: list[Finding], *, as_json: bool) -> None:
 
 def _python() -> Iterator[Finding]:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    right = (3, 11) <= sys.version_info[:2] < (3, 13)
-    yield Finding("Python", "ok" if right else "missing", found, "" if right else "Use Python 3.11 or 3.12.")
+    right = OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON
+    advice = f"Use Python {'.'.join(map(str, OLDEST_PYTHON))} to {'.'.join(map(str, NEWEST_PYTHON))}."
+    yield Finding("Python", "ok" if right else "missing", found, "" if right else advice)
 
 
 def _packages() -> Iterator[Finding]:
@@ -118,13 +119,13 @@ def _enough(name: str, free: float, total: float, needed: float, advice: str) ->
 
 def _ports() -> Iterator[Finding]:
     here = settings()
-    for use, port in (("Prefect", here.prefect_port), ("MLflow", here.mlflow_port), ("serving", here.serve_port)):
-        with socket.socket() as probe:
-            probe.settimeout(0.3)
-            used = probe.connect_ex(("127.0.0.1", port)) == 0
-        owner = f"in use{port_owner(port)}" if used else "free"
-        advice = f"If it is not Kyara's own, set KYARA_{use.upper() if use != 'serving' else 'SERVE'}_PORT."
-        yield Finding(f"port {port} ({use})", "note" if used else "ok", owner, advice if used else "")
+    ports = {"PREFECT": here.prefect_port, "MLFLOW": here.mlflow_port, "SERVE": here.serve_port}
+    for use, port in ports.items():
+        if refusal(port) is None:
+            yield Finding(f"port {port}", "ok", "free")
+        else:
+            advice = f"If it is not Kyara's own, set KYARA_{use}_PORT."
+            yield Finding(f"port {port}", "note", f"in use{port_owner(port)}", advice)
 
 
 def _data() -> Iterator[Finding]:

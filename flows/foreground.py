@@ -7,9 +7,10 @@ from typing import Any
 
 from components.runlog import ConsoleLog, logger
 from components.settings import quiet_environment
+from flows.prefect_server import prefect_api
+from flows.processes import terminable
 from flows.runs import new_run_id, write_result
 from flows.stage import find_recipe, open_recipe
-from flows.ui import prefect_api, terminable
 
 # Prefect's own console lines repeat what the bars say; the pages keep them, and get Kyara's too.
 PREFECT_LOGS = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_LOGGING_EXTRA_LOGGERS": "kyara"}

@@ -6,12 +6,12 @@ it leaves behind names both; the next start finds it stale and closes them.
 
 import contextlib
 import json
-import os
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,7 @@ def beating(run_id: str, facts: Mapping[str, Any], every: float = EVERY_SECONDS)
     """
     file = settings().runs / run_id / FILE
     done = threading.Event()
-    process = psutil.Process()
-    who = {
-        "run_id": run_id,
-        "host": socket.gethostname(),
-        "pid": process.pid,
-        "started": process.create_time(),
-        **facts,
-    }
+    who = {"run_id": run_id, **this_process(), **facts}
 
     def beat() -> None:
         while True:
@@ -66,6 +59,12 @@ def beating(run_id: str, facts: Mapping[str, Any], every: float = EVERY_SECONDS)
             file.parent.rmdir()
 
 
+def this_process() -> dict[str, Any]:
+    """What tells this process from all others: pids are given again, and several machines may share the folder."""
+    process = psutil.Process()
+    return {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+
+
 def is_alive(beat: Mapping[str, Any]) -> bool:
     """Whether the process behind a heartbeat still works."""
     if beat["host"] != socket.gethostname():
@@ -79,9 +78,11 @@ def is_alive(beat: Mapping[str, Any]) -> bool:
 
 def refuse_if_busy(recipe: str) -> None:
     """Raise EnvironmentProblem where another process produces the same recipe: both would write the same folders."""
+    own = this_process()
     for _, beat in _beats():
-        if beat.get("recipe") == recipe and beat["pid"] != os.getpid() and is_alive(beat):
-            who = f"run {beat['run_id']}, process {beat['pid']} on {beat['host']}"
+        if beat.get("recipe") == recipe and not own.items() <= beat.items() and is_alive(beat):
+            since = datetime.fromtimestamp(float(beat["started"]))
+            who = f"run {beat['run_id']}, process {beat['pid']} on {beat['host']} since {since:%Y-%m-%d %H:%M:%S}"
             message = f"recipe {recipe!r} is being produced already ({who})."
             raise EnvironmentProblem(message, hint="Wait for it or stop it, or give your recipe another `name`.")
 

@@ -9,6 +9,7 @@ STATUS = {
     "request": 400,
     "recipe": 400,
     "data": 400,
+    "foreign_origin": 403,
     "too_large": 413,
     "media_type": 415,
     "overloaded": 429,

@@ -32,7 +32,7 @@ def tiny_sdxl(folder: Path | None = None, *, v_prediction: bool = False) -> Path
 
 def tiny_model(base: Path) -> Any:
     """The ModelConfig of a folder made here."""
-    from components.recipe import ModelConfig
+    from components.image.recipe import ModelConfig
 
     family = "sdxl" if (base / "text_encoder_2").is_dir() else "sd15"
     return ModelConfig(family=family, base=str(base), resolution=RESOLUTION)

@@ -12,20 +12,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
-from components.artifact import digest_of, open_sealed, replacing
-from components.contracts import RunLog
-from components.errors import ArtifactError
+from components.artifact import digest_of, replacing
+from components.contracts import Judge, RunLog
 from components.image.dataset.loader import BatchOrder, CachedDataset
 from components.image.export import Made, export
 from components.image.families.bundle import Bundle, Condition, load_bundle
 from components.image.families.schedule import NoiseSchedule
 from components.image.generation.latent import pictures
+from components.image.judging import open_judge
 from components.image.lora import Adapter, attach
 from components.image.promptset import PromptItem, load, with_trigger
+from components.image.recipe import TrainConfig
 from components.image.sheets import grid
-from components.portraits.judge import Judge
-from components.recipe import TrainConfig
-from components.statistics import adherence, mean, style_hits
+from components.statistics import adherence_of, mean
 from components.training.curves import draw_curves
 from components.training.loop import Loop, Plan, seed_of
 from components.training.speed import autocast, plain_attention
@@ -58,7 +57,7 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], out: Path, log: RunLo
         adapter.parameters,
         out,
         log,
-        fingerprint=f"{config.digest()}-{_digest(inputs['dataset'])}",
+        fingerprint=f"{config.digest()}-{digest_of(inputs['dataset'])}",
         folder=lambda step: f"checkpoint-epoch-{plan.place(step)['epoch']}",
     )
     with plain_attention(bundle.unet, bundle.device):
@@ -184,18 +183,19 @@ class Trainer:
     @cached_property
     def judge(self) -> Judge | None:
         """Who chooses the checkpoint; None: the validation loss does."""
-        if "judge" not in self.inputs or "prompts" not in self.inputs or not self.config.select_prompts:
+        if self.config.judge is None or self.config.prompts is None or not self.config.select_prompts:
             return None
-        return Judge.load(self.inputs["judge"])
+        return open_judge(self.config.judge, self.inputs)
 
     def _judge(self, drawn: Sequence[Image.Image]) -> dict[str, float]:
         """Adherence x share of pictures in the asked style: a checkpoint must be good at both."""
-        if self.judge is None:
+        if self.judge is None or self.config.judge is None:
             return {}
-        count, style = self.config.select_prompts, self.config.style
+        count, style = self.config.select_prompts, self.config.judge.style
         verdict = self.judge.look(list(drawn[:count]))
-        asked = [item.attributes for item in self._prompts[:count]]
-        followed, styled = mean(adherence(asked, verdict.attributes, style)), mean(style_hits(verdict.style, style))
+        hits = self.judge.hits(verdict, [item.attributes for item in self._prompts[:count]], style)
+        styled = mean(self.judge.styled(verdict, style))
+        followed = mean(adherence_of(hits)) if hits else math.nan
         if math.isnan(followed):  # the prompts ask for nothing that this style can show
             return {"style": styled, "score": styled}
         return {"adherence": followed, "style": styled, "score": styled * followed}
@@ -274,10 +274,3 @@ def min_snr_weight(schedule: NoiseSchedule, t: Tensor, gamma: float) -> Tensor:
         return gamma / snr.clamp(min=gamma)
     clipped = snr.clamp(max=gamma)
     return (clipped + 1) / (snr + 1) if schedule.prediction == "v_prediction" else clipped
-
-
-def _digest(folder: Path) -> str:
-    try:
-        return open_sealed(folder).digest
-    except ArtifactError:
-        return digest_of(folder)

@@ -1,8 +1,22 @@
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from components.artifact import digest_of, is_complete, open_sealed, replacing, seal, write_json
+from components.artifact import (
+    POINTER,
+    digest_of,
+    is_complete,
+    latest_champion,
+    open_sealed,
+    point,
+    pointed,
+    promoted_at,
+    replacing,
+    seal,
+    write_json,
+)
 from components.errors import ArtifactError
 
 
@@ -65,3 +79,37 @@ def test_replacing_swaps_a_whole_folder(tmp_path: Path) -> None:
         (temporary / "new").write_text("n")
     assert [path.name for path in target.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def _version(folder: Path) -> Path:
+    seal(_folder(folder), "p", {})
+    return folder
+
+
+def test_a_pointer_names_the_version_and_its_time(tmp_path: Path) -> None:
+    before = datetime.now(UTC)
+    point(tmp_path, _version(tmp_path / "1").name)
+    assert pointed(tmp_path) == tmp_path / "1"
+    assert before <= promoted_at(tmp_path) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("wrong", ["", "..", "../1", ".hidden\n2026-01-01T00:00:00+00:00"])
+def test_a_pointer_that_leads_elsewhere_is_refused(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / POINTER).write_text(wrong)
+    with pytest.raises(ArtifactError, match="pointer"):
+        pointed(tmp_path)
+
+
+def test_the_latest_champion_is_the_one_promoted_last_whatever_the_files_times(tmp_path: Path) -> None:
+    assert latest_champion(tmp_path) is None
+    one, two, old = (tmp_path / "image" / name for name in ("one", "two", "old"))
+    for recipe in (one, two, old):
+        _version(recipe / "1")
+    for recipe in (two, one, two):
+        point(recipe, "1")
+    (old / POINTER).write_text("1\n")  # as it was written before it had a time
+    for age, recipe in enumerate((two, one, old)):  # as a copy or a checkout leaves them
+        os.utime(recipe / POINTER, (age + 1, age + 1))
+    assert latest_champion(tmp_path) == two / "1"
+    point(old, "1")
+    assert latest_champion(tmp_path) == old / "1"

@@ -99,6 +99,30 @@ def test_a_store_that_fails_costs_no_computation(run: str, caplog: pytest.LogCap
     assert tracking.run_metrics(run) == {"loss": 1.0}
 
 
+@pytest.mark.parametrize("store", ["s3://nobody-has-this/x", "hdfs://nowhere/x"])
+def test_an_object_store_that_fails_costs_no_computation(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without credentials, and without a server: boto3 and the HDFS client raise errors of their own."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    client = tracking.connect()
+    experiment = client.create_experiment(store.partition(":")[0], artifact_location=store)
+    run = client.create_run(experiment).info.run_id
+    (tmp_path / "picture.png").write_bytes(b"x")
+    MlflowLog(run).file(tmp_path / "picture.png")
+    assert "picture.png not logged" in caplog.text
+    with pytest.raises(TrackingError, match="cannot be used"):
+        tracking.read_artifact(run, "picture.png")
+
+
+def test_an_error_without_words_is_named(run: str) -> None:
+    with pytest.raises(TrackingError, match=r"cannot be used: ValueError\(\)"), tracking._asking("it"):
+        raise ValueError
+
+
 def test_the_registry_counts_versions_and_moves_the_alias(run: str) -> None:
     assert tracking.champion("registry") is None
     assert tracking.versions("registry") == ()

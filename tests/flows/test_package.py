@@ -1,13 +1,18 @@
 """A Bento holds the champion, the code that serves it, and nothing that trains; it runs from its own folder."""
 
+import contextlib
 import json
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from importlib.metadata import requires
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 
 from components.artifact import open_sealed, point
@@ -15,18 +20,20 @@ from components.errors import ArtifactError, EnvironmentProblem, KyaraError, Mod
 from components.image.generation.metadata import read_png
 from components.settings import REPOSITORY, settings
 from flows.package import (
-    REQUIREMENTS,
     bento_folder,
     bento_labels,
     build,
     champion_bento,
-    imported,
+    requirements,
     source_files,
     tag_of,
 )
+from flows.ports import free_port, refusal
+from flows.processes import answers
 from flows.server import Server, serve, smoke
 from tests.promoted import home, tiny_recipe, tiny_version
 
+SHIPPED = ["serving.service", "components.image.product", "components.portraits.reader.plugin"]
 LABELS = {"mlflow_run_id": "run-1", "mlflow_version": "1", "prefect_flow_run_id": None, "dvc_digest": "d41d.dir"}
 
 
@@ -44,35 +51,23 @@ def tag(champion: Path) -> str:
 
 
 def test_only_what_serves_is_shipped() -> None:
-    files = {file.as_posix() for file in source_files()}
+    files = {file.as_posix() for file in source_files(SHIPPED)}
     assert {
         "serving/service.py",
-        "serving/line.py",
+        "serving/request_queue.py",
         "components/image/generator.py",
         "components/image/families/sdxl.py",
     } <= files
-    rooms = (
-        "dataset",
-        "training",
-        "distillation",
-        "evaluation",
-        "embedded",
-        "runner",
-        "tracking",
-        "modalities",
-        "judge",
-    )
+    rooms = ("image/dataset", "image/train", "image/distillation", "image/evaluation", "image/lora", "image/export")
+    rooms += ("training", "portraits/world", "runner", "tracking")
     assert not [file for file in files if file.startswith(tuple(f"components/{room}" for room in rooms))]
     assert not [file for file in files if file.startswith("flows/")]
 
 
-def test_the_requirements_are_what_the_shipped_code_imports() -> None:
-    tops = {name.partition(".")[0] for file in source_files() for name in imported(REPOSITORY / file)}
-    outside = tops - set(sys.stdlib_module_names) - {"components", "serving"}
-    owners = {{"PIL": "pillow", "yaml": "pyyaml"}.get(top, top).replace("_", "-") for top in outside}
-    of_bentoml = {name.split(">")[0].split("<")[0].split(";")[0].strip() for name in requires("bentoml") or ()}
-    assert owners - {name.replace("_", "-") for name in of_bentoml} <= set(REQUIREMENTS)
-    assert not {"mlflow", "prefect", "dvc", "datasketch"} & owners
+def test_the_requirements_are_what_the_shipped_code_imports(champion: Path) -> None:
+    names = {line.partition("==")[0] for line in requirements(tiny_recipe(), champion)}
+    assert {"bentoml", "torch", "diffusers", "openvino", "rapidfuzz", "pillow", "pyyaml"} <= names
+    assert not {"kyara", "mlflow", "prefect", "dvc", "datasketch", "dicebear-core", "resvg-py"} & names
 
 
 def test_the_bento_carries_model_labels_and_a_lean_image(champion: Path, tag: str) -> None:
@@ -141,6 +136,39 @@ def test_a_server_that_cannot_start_is_stopped_and_its_log_is_shown(tag: str) ->
         with pytest.raises(KyaraError, match="ended with code"), Server(tag, port=port) as server:
             server.wait_ready(60)
         assert server.process.poll() is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serving_ends_with_the_command_also_with_work_under_way(tag: str, number: signal.Signals) -> None:
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "serve", tag, "--port", str(port)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell starts background jobs with SIGINT ignored; the suite may run as one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as command:
+        while not answers(f"http://127.0.0.1:{port}/readyz"):
+            assert command.poll() is None
+        family = psutil.Process(command.pid).children(recursive=True)
+        slow = {"prompt": "red hair", "steps": 50, "width": 64, "height": 64}
+        asking = threading.Thread(target=_ask, args=(f"http://127.0.0.1:{port}/generate", slow))
+        asking.start()
+        time.sleep(0.2)
+        command.send_signal(number)
+        output, _ = command.communicate(timeout=60)
+        asking.join()
+    assert command.returncode == 0 and "Traceback" not in output
+    assert len(family) > 1 and not any(process.is_running() for process in family)
+    assert refusal(port) is None
+
+
+def _ask(url: str, body: dict[str, object]) -> None:
+    """Ask, whatever comes of it: the server is being stopped."""
+    with contextlib.suppress(httpx.HTTPError):
+        httpx.post(url, json=body, timeout=60, trust_env=False)
 
 
 def test_an_unknown_bento_is_one_sentence(champion: Path) -> None:

@@ -1,5 +1,6 @@
 """The flow with stages that compute nothing: what is tracked, skipped, retried, cancelled and cleaned up."""
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from components import tracking
@@ -20,7 +22,7 @@ from components.errors import EnvironmentProblem, GateRefused, KyaraError
 from components.settings import settings
 from flows import produce as produce_module
 from flows.foreground import produce_here
-from flows.heartbeat import reconcile
+from flows.heartbeat import reconcile, refuse_if_busy, this_process
 from flows.runs import PATTERN
 from tests import stages
 
@@ -188,27 +190,41 @@ def test_an_interrupted_run_is_cancelled_and_resumes(
     assert "train: from step 0" not in log
 
 
+@contextlib.contextmanager
+def heart_beats(recipe: Path, **who: Any) -> Iterator[None]:
+    """The heartbeat of another process that produces the recipe."""
+    run_id = "20250101_000000_aaaa"
+    file = settings().runs / run_id / "heartbeat.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beat = {**this_process(), "run_id": run_id, "time": time.time(), "recipe": recipe.stem, **who}
+    file.write_text(json.dumps(beat), encoding="utf-8")
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
 def test_a_second_run_of_a_recipe_that_is_being_produced_is_refused(recipe: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        import psutil
+        who = {"pid": other.pid, "started": psutil.Process(other.pid).create_time()}
+        match = (
+            rf"is being produced already .run 20250101_000000_aaaa, process {other.pid} on {socket.gethostname()} since"
+        )
+        with heart_beats(recipe, **who), pytest.raises(EnvironmentProblem, match=match):
+            produce_here(str(recipe))
+        other.communicate(b"\n")
 
-        beat = {
-            "run_id": "20250101_000000_aaaa",
-            "host": socket.gethostname(),
-            "pid": other.pid,
-            "started": psutil.Process(other.pid).create_time(),
-            "time": time.time(),
-            "recipe": recipe.stem,
-        }
-        file = settings().runs / "20250101_000000_aaaa" / "heartbeat.json"
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(beat), encoding="utf-8")
-        try:
-            with pytest.raises(EnvironmentProblem, match=r"is being produced already .run 20250101_000000_aaaa"):
-                produce_here(str(recipe))
-        finally:
-            file.unlink()
-            other.communicate(b"\n")
+
+def test_busy_is_a_process_and_not_only_a_number(recipe: Path) -> None:
+    with heart_beats(recipe, host="another-machine"), pytest.raises(EnvironmentProblem, match="on another-machine"):
+        refuse_if_busy(recipe.stem)
+    for who in (
+        {},
+        {"started": 1.0},
+        {"host": "another-machine", "time": 1.0},
+    ):  # we, our pid's last owner, long silent
+        with heart_beats(recipe, **who):
+            refuse_if_busy(recipe.stem)
 
 
 def test_what_a_dead_process_left_open_is_closed(recipe: Path, prefect: Any) -> None:

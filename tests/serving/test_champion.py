@@ -9,7 +9,7 @@ import pytest
 from components.artifact import POINTER, open_sealed, point, seal
 from components.contracts import Done, Preview
 from components.errors import ModelError
-from serving.champion import Champion, Served
+from serving.champion import FIRST_PAUSE, LONGEST_PAUSE, Champion, Served
 
 
 class Still:
@@ -84,6 +84,95 @@ def test_a_damaged_champion_is_refused_once_and_taken_when_mended(
     point(tmp_path, "3")
     champion.refresh()
     assert label(champion) == "tiny:3"
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("watching", [True, False])
+def test_a_model_that_failed_is_tried_again_after_growing_pauses(tmp_path: Path, watching: bool) -> None:
+    """Nothing changes on the disk: what failed was the machine's memory, say."""
+    folder, clock, tries = version(tmp_path, "1"), Clock(), []
+
+    def stumble(folder: Path) -> Served:
+        tries.append(clock.now)
+        if len(tries) < 5:
+            raise MemoryError
+        return load(folder)
+
+    point(tmp_path, "1")
+    champion = Champion(
+        stumble, pinned=None if watching else folder, watched=tmp_path if watching else None, clock=clock
+    )
+    while champion.current is None:
+        champion.refresh()
+        clock.now += 1
+        assert clock.now < 1000
+    assert tries == [0, 5, 15, 35, 75]
+    champion.refresh()
+    assert len(tries) == 5
+
+
+def test_pauses_have_an_end_and_another_champion_is_tried_at_once(tmp_path: Path) -> None:
+    version(tmp_path, "1", "foreign")
+    version(tmp_path, "2", "foreign")
+    point(tmp_path, "1")
+    clock, tries = Clock(), []
+
+    def note(folder: Path) -> Served:
+        tries.append(clock.now)
+        return load(folder)
+
+    champion = Champion(note, pinned=None, watched=tmp_path, clock=clock)
+    for clock.now in range(2000):
+        champion.refresh()
+    assert tries[-1] - tries[-2] == LONGEST_PAUSE
+    point(tmp_path, "2")
+    champion.refresh()
+    clock.now += FIRST_PAUSE
+    champion.refresh()
+    assert tries[-2:] == [1999, 1999 + FIRST_PAUSE]
+
+
+def test_the_champion_replaces_the_pinned_model_that_stood_in_for_it(tmp_path: Path) -> None:
+    models, clock, broken = tmp_path / "models", Clock(), [True]
+    version(models, "1")
+    point(models, "1")
+
+    def stumble(folder: Path) -> Served:
+        if folder.parent == models and broken:
+            raise MemoryError
+        return load(folder)
+
+    champion = Champion(stumble, pinned=version(tmp_path, "pinned"), watched=models, clock=clock)
+    champion.refresh()
+    assert label(champion) == "tiny:pinned"
+    broken.clear()
+    clock.now += FIRST_PAUSE
+    champion.refresh()
+    assert label(champion) == "tiny:1"
+
+
+def test_watching_a_pinned_model_ends_with_its_load_and_not_before(tmp_path: Path) -> None:
+    tries = []
+
+    def stumble(folder: Path) -> Served:
+        tries.append(folder)
+        if len(tries) == 1:
+            raise MemoryError
+        return load(folder)
+
+    ticking = iter(range(0, 10**6, 3))
+    champion = Champion(stumble, pinned=version(tmp_path, "1"), watched=None, clock=lambda: next(ticking))
+    asyncio.run(champion.watch(lambda served: None, every=0))
+    assert label(champion) == "tiny:1" and len(tries) == 2
 
 
 def test_a_damaged_first_champion_leaves_the_pinned_model(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import threading
@@ -28,6 +29,8 @@ SLOW = {"steps": 50, "width": 64, "height": 64}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with home(tmp_path_factory.mktemp("service")):
+        os.environ["KYARA_ALLOWED_HOSTS"] = "studio.example"
+        os.environ["KYARA_ALLOWED_ORIGINS"] = "https://listed.example, https://other.example"
         models = settings().models_dir
         folder = tiny_version(models, "1")
         point(folder.parent, "1")
@@ -120,8 +123,37 @@ def test_a_large_body_is_413(server: Server) -> None:
             yield b" " * 1024
 
     for content in (b" " * 80_000, stream()):
-        response = httpx.post(f"{server.url}/generate", content=content, timeout=10, trust_env=False)
+        headers = {"Content-Type": "application/json"}
+        response = httpx.post(f"{server.url}/generate", content=content, headers=headers, timeout=10, trust_env=False)
         assert response.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Content-Type": ""}, 415),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Host": "studio.example", "Origin": "https://studio.example"}, 200),
+        ({"Origin": "https://listed.example"}, 200),
+    ],
+)
+def test_a_page_of_another_site_cannot_ask(server: Server, headers: dict[str, str], status: int) -> None:
+    sent = {"Content-Type": "application/json", **headers}
+    body = json.dumps({"prompt": "red hair", "steps": 1})
+    response = httpx.post(f"{server.url}/generate", content=body, headers=sent, timeout=60, trust_env=False)
+    assert response.status_code == status
+    shared = response.headers.get("access-control-allow-origin")
+    assert shared == ("https://listed.example" if "https://listed.example" in headers.values() else None)
+
+
+def test_probes_come_by_the_machines_address_and_nothing_else_does(server: Server) -> None:
+    for path, status in (("/livez", 200), ("/readyz", 200), ("/model", 403), ("/metrics", 403)):
+        response = httpx.get(f"{server.url}{path}", headers={"Host": "10.1.2.3:3000"}, timeout=10, trust_env=False)
+        assert response.status_code == status, path
 
 
 def test_health_metrics_model_and_page(server: Server) -> None:

@@ -11,7 +11,7 @@ from components.contracts import RunLog
 from components.errors import DataError
 from components.image.dataset import buckets, captions, duplicates
 from components.image.dataset.picture import Dropped, own_limits, read_alpha, read_mask, read_picture
-from components.recipe import DatasetConfig
+from components.image.recipe import DatasetConfig
 
 
 @dataclass(frozen=True)

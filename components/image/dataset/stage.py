@@ -16,7 +16,7 @@ from components.image.dataset.encode import write_encodings, write_masks
 from components.image.dataset.picture import Dropped
 from components.image.dataset.provenance import UNKNOWN, Provenance, combined
 from components.image.families.bundle import Bundle, load_bundle
-from components.recipe import DatasetConfig
+from components.image.recipe import DatasetConfig
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from components.image.distillation.students import Student
 from components.image.families.bundle import Condition
 from components.image.families.schedule import NoiseSchedule
 from components.image.generation.sampler import combine, consistency, ddim_step, solver_timesteps
-from components.recipe import DistillConfig
+from components.image.recipe import DistillConfig
 
 
 def pseudo_huber(value: Tensor, target: Tensor, c: float) -> Tensor:

@@ -23,7 +23,7 @@ from components.image.distillation.students import Student
 from components.image.families.bundle import Condition
 from components.image.families.schedule import NoiseSchedule
 from components.image.generation.sampler import lcm_grid
-from components.recipe import DistillConfig
+from components.image.recipe import DistillConfig
 from components.training.loop import seed_of
 
 Denoise = Callable[[Tensor, Tensor, Condition, Tensor], Tensor]

@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from components.artifact import digest_of, open_sealed, replacing, write_json
+from components.artifact import digest_of, replacing, write_json
 from components.contracts import RunLog
-from components.errors import ArtifactError
 from components.image.dataset.loader import BatchOrder, CachedDataset
 from components.image.distillation.adversary import Adversary
 from components.image.distillation.lcm import LCMDistiller, pseudo_huber
@@ -22,8 +21,8 @@ from components.image.families.bundle import Bundle
 from components.image.generation.latent import load_variant, pictures
 from components.image.product import LCM, LORA
 from components.image.promptset import load, with_trigger
+from components.image.recipe import DistillConfig
 from components.image.sheets import grid
-from components.recipe import DistillConfig
 from components.training.curves import draw_curves
 from components.training.loop import Loop, Plan, seed_of
 from components.training.speed import plain_attention
@@ -39,7 +38,7 @@ def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: R
         ModelError: base or LoRA cannot be loaded, or training diverged.
     """
     data = CachedDataset.open(inputs["dataset"], "train")
-    parents = {name: _digest(inputs[name]) for name in ("dataset", "train")}
+    parents = {name: digest_of(inputs[name]) for name in ("dataset", "train")}
     fingerprint = hashlib.sha256("-".join([config.digest(), *parents.values()]).encode()).hexdigest()
     bundle = load_variant(config.model, lora=inputs["train"] / LORA)
     prompts = _prompts(config, inputs, data)
@@ -180,10 +179,3 @@ def _save(student: Student, config: DistillConfig, parents: Mapping[str, str], f
             temporary / "metadata.json",
             {**facts(config), "base": config.model.base, "trigger": config.trigger, "parents": dict(parents)},
         )
-
-
-def _digest(folder: Path) -> str:
-    try:
-        return open_sealed(folder).digest
-    except ArtifactError:
-        return digest_of(folder)

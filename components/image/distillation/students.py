@@ -13,7 +13,7 @@ from components.image.export import save_peft
 from components.image.families.bundle import Bundle, Condition
 from components.image.generation.sampler import embed_guidance
 from components.image.lora import attach
-from components.recipe import DistillConfig
+from components.image.recipe import DistillConfig
 from components.training.speed import autocast
 
 # Width of the guidance embedding (LCM's training scripts).

@@ -11,6 +11,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import psutil
 import torch
@@ -25,7 +26,7 @@ from components.image.generation.request import GenerateRequest
 from components.image.generator import ImageGenerator
 from components.image.product import ModelCard, PromotedModel
 from components.image.promptset import with_trigger
-from components.recipe import EvaluateConfig
+from components.image.recipe import EvaluateConfig
 from components.settings import settings
 
 _WARM_UPS = 2
@@ -72,8 +73,8 @@ class Speed:
         }
 
 
-def measure(config: EvaluateConfig, prompt: str, lora: Path, lcm: Path, log: RunLog) -> Speed:
-    """Time teacher, student and served engine on one prompt.
+def measure(config: EvaluateConfig, prompt: str, lora: Path, lcm: Path | None, log: RunLog) -> Speed:
+    """Time teacher, student (where there is one) and served engine on one prompt.
 
     The baseline is the usual way: float32, plain torch, `teacher_steps` with guidance in one batch of two. All
     contenders decode with the same VAE and write the same PNG. A GPU holds one float32 model at a time beside the
@@ -82,25 +83,31 @@ def measure(config: EvaluateConfig, prompt: str, lora: Path, lcm: Path, log: Run
     plain = config.model.model_copy(update={"dtype": "float32"})
     with _all_cores():
         teacher = load_variant(plain, lora=lora)
-        student = load_variant(plain, lora=lora, lcm=lcm)
-        for bundle in (teacher, student):
-            _place(bundle, "cpu")
+        _place(teacher, "cpu")
+        student = None if lcm is None else load_variant(plain, lora=lora, lcm=lcm)
+        if student is not None:
+            _place(student, "cpu")
         free()
         generator = _served(config, lora, lcm)
         side = config.model.resolution
         called = with_trigger(prompt, config.trigger)
         contenders: dict[str, Draw] = {
             TEACHER: _plain(teacher, called, config.teacher_steps, side, config.guidance, "ddim"),
-            **{lcm_name(steps): _plain(student, called, steps, side, None, "lcm") for steps in config.lcm_steps},
-            SERVED: lambda: generator.draw(_request(called, config.main_steps)).png,
+            SERVED: lambda: generator.answer(GenerateRequest(prompt=called, seed=0)).content,
         }
-        main = (TEACHER, lcm_name(config.main_steps), SERVED)
-        bundles = {TEACHER: teacher, **{lcm_name(steps): student for steps in config.lcm_steps}}
-        timings = interleaved(contenders, config.timing_runs, log, few=contenders.keys() - set(main), bundles=bundles)
+        bundles = {TEACHER: teacher}
+        main = TEACHER
+        if student is not None:
+            main = lcm_name(config.main_steps)
+            names = {lcm_name(steps): steps for steps in config.lcm_steps}
+            bundles |= dict.fromkeys(names, student)
+            contenders |= {name: _plain(student, called, steps, side, None, "lcm") for name, steps in names.items()}
+        few = contenders.keys() - {TEACHER, main, SERVED}
+        timings = interleaved(contenders, config.timing_runs, log, few=few, bundles=bundles)
     engine = generator.engine
     baseline = plain_precision(teacher.device)
     log.message(f"the baseline of the speed is {baseline}")
-    return Speed(timings, lcm_name(config.main_steps), engine.name, max(engine.errors.values(), default=0.0), baseline)
+    return Speed(timings, main, engine.name, max(engine.errors.values(), default=0.0), baseline)
 
 
 def plain_precision(device: torch.device) -> str:
@@ -164,22 +171,21 @@ def _place(bundle: Bundle, device: torch.device | str) -> None:
         part.to(device)
 
 
-def _served(config: EvaluateConfig, lora: Path, lcm: Path) -> ImageGenerator:
+def _served(config: EvaluateConfig, lora: Path, lcm: Path | None) -> ImageGenerator:
     """The engine that the service will use, around the same weights."""
     bundle = load_variant(config.model, lora=lora, lcm=lcm)
     side = config.model.resolution
-    cache = settings().state / "cache" / "engine"
+    usual: dict[str, Any] = {"steps": config.teacher_steps, "guidance": config.guidance}
+    facts = usual if lcm is None else {"mode": bundle.lcm["mode"], "steps": config.main_steps}
     engine: Engine = build_engine(
-        bundle, cache_dir=cache, size=(side, side), prompt=config.trigger, steps=config.main_steps
+        bundle,
+        cache_dir=settings().state / "cache" / "engine",
+        size=(side, side),
+        prompt=config.trigger,
+        steps=facts["steps"],
     )
-    card = ModelCard(
-        name="candidate", model=config.model, trigger=config.trigger, mode=bundle.lcm["mode"], steps=config.main_steps
-    )
-    return ImageGenerator(bundle, PromotedModel(lcm, card, ""), engine)
-
-
-def _request(prompt: str, steps: int) -> GenerateRequest:
-    return GenerateRequest(prompt=prompt, seed=0, steps=steps)
+    card = ModelCard(name="candidate", model=config.model, trigger=config.trigger, **facts)
+    return ImageGenerator(bundle, PromotedModel(lcm or lora, card, ""), engine)
 
 
 def _plain(bundle: Bundle, prompt: str, steps: int, side: int, guidance: float | None, kind: Kind) -> Draw:

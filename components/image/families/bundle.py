@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from components.errors import ModelError
+from components.image.families.quiet import drop_known_notes
 from components.image.families.schedule import NoiseSchedule
 from components.image.families.syntax import MAX_CHUNKS
 from components.image.families.text import chunks_for, count_tokens
-from components.recipe import ModelConfig
+from components.image.recipe import ModelConfig
 from components.settings import settings
 
 
@@ -198,6 +199,7 @@ def load_bundle(
     from components.image.families import sd15, sdxl
     from components.image.lora import fuse
 
+    drop_known_notes()
     family = {"sd15": sd15.FAMILY, "sdxl": sdxl.FAMILY}[model.family]
     device = device or pick_device()
     dtype = pick_dtype(model.dtype, device)
@@ -233,12 +235,8 @@ def free() -> None:
 
 
 def _pipeline(model: ModelConfig, dtype: dict[str, torch.dtype]) -> Any:
-    import transformers
     from diffusers import DiffusionPipeline
-    from diffusers.utils import logging
 
-    logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
     local = settings().resolve(model.base)
     looks_local = model.base.startswith((".", "/", "data/")) or local.exists()
     if looks_local and not (local / "model_index.json").is_file():

@@ -25,7 +25,7 @@ from components.image.generation.sampler import (
     lcm_grid,
 )
 from components.image.generation.schedulers import SCHEDULERS, scheduled
-from components.recipe import ModelConfig
+from components.image.recipe import ModelConfig
 
 Kind = SamplerName
 Predict = Callable[[Tensor, Tensor, Condition, Tensor | None], Tensor]

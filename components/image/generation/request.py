@@ -34,8 +34,8 @@ class GenerateRequest(Frozen):
     width: int | None = Field(None, strict=True, ge=32, le=4096, description="Pixels; null: the model's own.")
     height: int | None = Field(None, strict=True, ge=32, le=4096, description="Pixels; null: the model's own.")
     raw: bool = Field(False, description="Give the model the prompt as it is typed; it is read and mended otherwise.")
+    strict: bool = Field(False, description="Refuse a prompt that can be read in several ways.")
     trigger: bool = Field(True, description="Put the model's trigger word first, where it is not.")
-    preview: bool = Field(False, description="Decode a picture after each step.")
 
     @field_validator("sampler", mode="before")
     @classmethod

@@ -11,9 +11,10 @@ from PIL import Image
 
 from components.image import sheets
 from components.image.promptset import PromptItem, with_style
+from components.portraits.adherence import adherence, attribute_hits
 from components.portraits.judge import Judge, Verdict
 from components.portraits.vocabulary import ATTRIBUTES, BASE_STYLES
-from components.statistics import adherence, attribute_hits, mean
+from components.statistics import mean
 
 
 @dataclass(frozen=True)

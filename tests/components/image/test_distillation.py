@@ -21,8 +21,8 @@ from components.image.families.bundle import Condition
 from components.image.families.schedule import NoiseSchedule
 from components.image.generation.latent import load_variant, pictures, sample
 from components.image.lora import attach
+from components.image.recipe import DistillConfig
 from components.modalities import resolve
-from components.recipe import DistillConfig
 from components.runlog import SilentLog
 from tests.tiny import LATENTS, tiny_model, tiny_sd15, tiny_sdxl
 
@@ -77,13 +77,13 @@ def config_for(base, **changes):
         "checkpoint_every": 2,
         "samples": 2,
         "rank": 4,
-        "prompts": None,
+        "trigger": "kyarachar",
     }
     return DistillConfig(**{**usual, **changes})
 
 
 def test_the_stage_is_found_by_its_dotted_name():
-    assert resolve("components.image.distillation:distill") is distill
+    assert resolve("components.image.distillation.stage:distill") is distill
 
 
 def test_pseudo_huber():
@@ -148,7 +148,7 @@ class Oracle:
 def test_an_exact_student_has_no_loss_and_the_teacher_is_asked_once():
     schedule, picture = NoiseSchedule.from_config(V), torch.full((1, 4, 2, 2), 0.25)
     oracle = Oracle(schedule, picture)
-    distiller = LCMDistiller(oracle, schedule, Condition(torch.zeros(1, 3, 2)), DistillConfig())
+    distiller = LCMDistiller(oracle, schedule, Condition(torch.zeros(1, 3, 2)), DistillConfig(trigger="t"))
     lesson = distiller.on_latents(
         picture.expand(8, -1, -1, -1), Condition(torch.zeros(8, 3, 2)), torch.Generator().manual_seed(0)
     )
@@ -163,7 +163,10 @@ def test_an_exact_student_has_no_loss_and_the_teacher_is_asked_once():
 
 def test_guidance_is_uniform_in_the_range():
     distiller = LCMDistiller(
-        None, NoiseSchedule.from_config(V), Condition(torch.zeros(1, 3, 2)), DistillConfig(guidance=(3.0, 5.0))
+        None,
+        NoiseSchedule.from_config(V),
+        Condition(torch.zeros(1, 3, 2)),
+        DistillConfig(trigger="t", guidance=(3.0, 5.0)),
     )
     scales = distiller.guidance(4000, torch.Generator().manual_seed(0))
     assert scales.min() >= 3 and scales.max() <= 5

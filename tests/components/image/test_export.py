@@ -17,7 +17,7 @@ from components.image.export import KOHYA, Made, certify, export, load_kohya, sa
 from components.image.families.bundle import Bundle, load_bundle
 from components.image.generation.latent import pictures
 from components.image.lora import Adapter, attach, fuse
-from components.recipe import TrainConfig
+from components.image.recipe import TrainConfig
 from components.runlog import SilentLog
 from tests.tiny import RESOLUTION, tiny_model, tiny_sd15, tiny_sdxl
 

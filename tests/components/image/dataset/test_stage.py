@@ -15,7 +15,7 @@ from components.errors import DataError
 from components.image.dataset.loader import CachedDataset
 from components.image.dataset.stage import prepare
 from components.image.families.bundle import load_bundle
-from components.recipe import DatasetConfig
+from components.image.recipe import DatasetConfig
 from components.runlog import SilentLog
 from components.settings import settings
 from tests.tiny import tiny_model, tiny_sd15, tiny_sdxl
@@ -75,7 +75,7 @@ def run(folder: Path, out: Path, base: Path | None = None, **changed: Any) -> tu
     base = base or tiny_sd15()
     out.mkdir(parents=True, exist_ok=True)
     notes = Notes()
-    config = DatasetConfig(model=tiny_model(base), **{"trigger": "kyara", "min_side": 16, **changed})
+    config = DatasetConfig(model=tiny_model(base), **{"source": "data", "trigger": "kyara", "min_side": 16, **changed})
     masks = {"masks": Path(config.masks)} if config.masks not in (None, "alpha") else {}
     prepare(config, {"base": base, "data": folder, **masks}, out, notes)
     return json.loads((out / "index.json").read_text(encoding="utf-8")), notes

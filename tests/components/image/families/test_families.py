@@ -9,7 +9,7 @@ import torch
 from components.errors import ModelError
 from components.image.families.bundle import Condition, load_bundle, pick_dtype
 from components.image.families.schedule import NoiseSchedule
-from components.recipe import ModelConfig
+from components.image.recipe import ModelConfig
 from tests.tiny import tiny_model, tiny_sd15, tiny_sdxl
 
 ALPHAS = torch.tensor([0.99, 0.5, 0.0])

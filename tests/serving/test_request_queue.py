@@ -1,9 +1,10 @@
-"""The waiting line: bounded, in order, cancelled between steps, with a free event loop."""
+"""The queue: bounded, in order, cancelled between steps, with a free event loop."""
 
 import asyncio
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -11,7 +12,7 @@ from PIL import Image
 from components.contracts import Done, Preview
 from components.errors import KyaraError, RequestError
 from serving.errors import OverloadedError
-from serving.line import ClientGoneError, Line
+from serving.request_queue import ClientGoneError, RequestQueue
 
 Events = Generator[Preview | Done, None, None]
 
@@ -43,18 +44,23 @@ async def never() -> None:
     await asyncio.Event().wait()
 
 
+async def run(queue: RequestQueue, start: Callable[[], Events], gone: Callable[[], Any]) -> Done:
+    with queue.place() as drive:
+        return await drive(start, gone)
+
+
 def test_a_generation_runs_in_the_worker_thread_while_the_loop_stays_free() -> None:
     async def scene() -> int:
-        line, drawing, ticks = Line(2), Drawing(10), 0
-        work = asyncio.create_task(line.run(drawing, never))
+        queue, drawing, ticks = RequestQueue(2), Drawing(10), 0
+        work = asyncio.create_task(run(queue, drawing, never))
         while not work.done():
             await asyncio.sleep(0.005)
             ticks += 1
         assert work.result().png == b"png"
         assert drawing.threads == {"kyara-engine_0"}
         assert drawing.closed
-        assert line.depth == 0
-        line.close()
+        assert queue.depth == 0
+        queue.close()
         return ticks
 
     assert asyncio.run(scene()) > 10
@@ -62,30 +68,30 @@ def test_a_generation_runs_in_the_worker_thread_while_the_loop_stays_free() -> N
 
 def test_first_come_first_served_and_one_at_a_time() -> None:
     async def scene() -> None:
-        line, order = Line(3), []
+        queue, order = RequestQueue(3), []
 
         async def ask(name: int) -> None:
-            await line.run(Drawing(2), never)
+            await run(queue, Drawing(2), never)
             order.append(name)
 
         await asyncio.gather(*(ask(name) for name in range(3)))
         assert order == [0, 1, 2]
-        line.close()
+        queue.close()
 
     asyncio.run(scene())
 
 
-def test_a_full_line_refuses_at_once_and_says_when_to_come_back() -> None:
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
     async def scene() -> None:
-        line = Line(2)
-        inside = [asyncio.create_task(line.run(Drawing(), never)) for _ in range(2)]
+        queue = RequestQueue(2)
+        inside = [asyncio.create_task(run(queue, Drawing(), never)) for _ in range(2)]
         await asyncio.sleep(0)
-        with pytest.raises(OverloadedError) as refusal:
-            await line.run(Drawing(), never)
+        with pytest.raises(OverloadedError) as refusal, queue.place():
+            pytest.fail("something was done for a request that has no place")
         assert refusal.value.retry_after >= 1
         await asyncio.gather(*inside)
-        await line.run(Drawing(), never)
-        line.close()
+        await run(queue, Drawing(), never)
+        queue.close()
 
     asyncio.run(scene())
 
@@ -93,30 +99,30 @@ def test_a_full_line_refuses_at_once_and_says_when_to_come_back() -> None:
 @pytest.mark.parametrize("waiting", [False, True])
 def test_a_client_that_leaves_stops_its_generation_and_frees_its_place(waiting: bool) -> None:
     async def scene() -> None:
-        line, first, left = Line(2), Drawing(20), Drawing(20)
-        other = asyncio.create_task(line.run(first, never)) if waiting else None
+        queue, first, left = RequestQueue(2), Drawing(20), Drawing(20)
+        other = asyncio.create_task(run(queue, first, never)) if waiting else None
         await asyncio.sleep(0)
         with pytest.raises(ClientGoneError):
-            await line.run(left, lambda: asyncio.sleep(0.07))
+            await run(queue, left, lambda: asyncio.sleep(0.07))
         assert left.done < 20
         assert waiting == (left.done == 0)
         assert left.closed != waiting
-        assert line.depth == (1 if waiting else 0)
+        assert queue.depth == (1 if waiting else 0)
         if other is not None:
             assert (await other).png == b"png"
-        line.close()
+        queue.close()
 
     asyncio.run(scene())
 
 
 @pytest.mark.parametrize("error", [RequestError("steps 99 is out of bounds."), ValueError("bug")])
-def test_errors_reach_the_caller_and_the_line_goes_on(error: Exception) -> None:
+def test_errors_reach_the_caller_and_the_queue_goes_on(error: Exception) -> None:
     async def scene() -> None:
-        line = Line(1)
+        queue = RequestQueue(1)
         with pytest.raises(type(error)):
-            await line.run(Drawing(1, error), never)
-        assert (await line.run(Drawing(1), never)).png == b"png"
-        line.close()
+            await run(queue, Drawing(1, error), never)
+        assert (await run(queue, Drawing(1), never)).png == b"png"
+        queue.close()
 
     asyncio.run(scene())
 
@@ -126,9 +132,9 @@ def test_a_generation_without_a_picture_is_an_error() -> None:
         yield Preview(1, 1)
 
     async def scene() -> None:
-        line = Line(1)
+        queue = RequestQueue(1)
         with pytest.raises(KyaraError, match="without a picture"):
-            await line.run(nothing, never)
-        line.close()
+            await run(queue, nothing, never)
+        queue.close()
 
     asyncio.run(scene())

@@ -1,4 +1,4 @@
-"""ASGI middleware before every endpoint that takes a body: bounded, JSON, and valid, or refused in our own error shape.
+"""ASGI middleware that bounds and checks every body: small enough, JSON, and valid, or refused in our own error shape.
 
 BentoML validates too, but it has no size limit, drops unknown fields and answers in several shapes.
 """
@@ -15,7 +15,7 @@ from serving.errors import TooLargeError, WrongMediaTypeError, answer
 LIMIT = 64 * 1024
 
 
-class Guard:
+class BodyLimitMiddleware:
     """Refuses bad bodies with 400, 413 or 415; hands good ones on unchanged.
 
     Args:
@@ -34,10 +34,10 @@ class Guard:
             await self.app(scope, receive, send)
             return
         try:
+            check_media_type(Headers(scope=scope))
             body = await read_body(Headers(scope=scope), receive, self.limit)
             schema = self.schemas.get(scope["path"])
             if schema is not None:
-                check_media_type(Headers(scope=scope))
                 parse(schema, body)
         except KyaraError as error:
             await answer(error)(scope, receive, send)
@@ -63,8 +63,11 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
 
 
 def check_media_type(headers: Headers) -> None:
-    """Raises WrongMediaTypeError for a body that says it is not JSON (BentoML would take it apart in another way)."""
-    found = headers.get("content-type", "application/json")
+    """Raises WrongMediaTypeError unless the body is said to be JSON.
+
+    A page of another site may send anything else, or nothing, without asking the server first (a "simple" request).
+    """
+    found = headers.get("content-type", "")
     if found.partition(";")[0].strip().lower() != "application/json":
         raise WrongMediaTypeError(found)
 

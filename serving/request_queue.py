@@ -1,4 +1,4 @@
-"""The waiting line before the engine: bounded, first come first served, one generation at a time in a worker thread.
+"""The queue before the engine: bounded, first come first served, one generation at a time in a worker thread.
 
 BentoML's own bound answers 429 without Retry-After, and a synchronous endpoint exceeds it (BentoML#5642).
 """
@@ -6,8 +6,10 @@ BentoML's own bound answers 429 without Retry-After, and a synchronous endpoint 
 import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Protocol
 
 from components.contracts import Done, Preview
 from components.errors import KyaraError
@@ -20,8 +22,21 @@ class ClientGoneError(Exception):
     """Nobody waits for the answer any more; the generation was stopped between two steps."""
 
 
-class Line:
-    """At most `limit` requests in work or waiting. Steps run in the worker thread, so the event loop stays free."""
+class Run(Protocol):
+    """See RequestQueue.place."""
+
+    async def __call__(self, start: Callable[[], Events], gone: Callable[[], Coroutine[None, None, None]]) -> Done: ...
+
+
+class RequestQueue:
+    """At most `limit` requests in work or waiting. Steps run in the worker thread, so the event loop stays free.
+
+    A request takes its place before anything is done for it, and gives it back at the end:
+
+        with queue.place() as run:
+            asked = await asyncio.to_thread(read, request)
+            done = await run(lambda: generator.generate(asked), gone)
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -35,7 +50,19 @@ class Line:
         """Seconds until a place is likely to be free: the mean time of recent generations, whole and at least 1."""
         return max(1, math.ceil(self._seconds))
 
-    async def run(self, start: Callable[[], Events], gone: Callable[[], Coroutine[None, None, None]]) -> Done:
+    @contextmanager
+    def place(self) -> Iterator[Run]:
+        """Take a place for the block; yields what drives a generation. Raises OverloadedError where none is left."""
+        if self.depth >= self.limit:
+            message = f"{self.depth} requests are in work or waiting, which is the limit."
+            raise OverloadedError(message, retry_after=self.retry_after)
+        self.depth += 1
+        try:
+            yield self._run
+        finally:
+            self.depth -= 1
+
+    async def _run(self, start: Callable[[], Events], gone: Callable[[], Coroutine[None, None, None]]) -> Done:
         """Wait for a turn, then drive `start()` to its end.
 
         Args:
@@ -43,14 +70,9 @@ class Line:
             gone: returns when the client has left.
 
         Raises:
-            OverloadedError: the line is full.
             ClientGoneError: `gone` returned first.
             KyaraError: whatever the generation refuses.
         """
-        if self.depth >= self.limit:
-            message = f"{self.depth} requests are in work or waiting, which is the limit."
-            raise OverloadedError(message, retry_after=self.retry_after)
-        self.depth += 1
         work, left = asyncio.create_task(self._work(start)), asyncio.create_task(gone())
         try:
             await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
@@ -60,10 +82,7 @@ class Line:
         finally:
             left.cancel()
             work.cancel()
-            try:
-                await asyncio.gather(work, left, return_exceptions=True)
-            finally:
-                self.depth -= 1
+            await asyncio.gather(work, left, return_exceptions=True)
 
     async def _work(self, start: Callable[[], Events]) -> Done:
         async with self._turn:
@@ -79,7 +98,7 @@ class Line:
             while (event := await loop.run_in_executor(self._thread, next, events, None)) is not None:
                 if isinstance(event, Done):
                     return event
-            raise KyaraError("the generation ended without a picture.")
+            raise KyaraError("the generation ended without an answer.")
         finally:
             await asyncio.shield(loop.run_in_executor(self._thread, events.close))
 

@@ -1,4 +1,4 @@
-"""What the guard refuses, and that it hands on the rest unchanged."""
+"""What the middleware refuses, and that it hands on the rest unchanged."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,17 +11,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from components.image.generation.request import GenerateRequest
-from serving.guard import LIMIT, Guard
+from components.image.generation.request import PictureRequest
+from serving.body_limit import LIMIT, BodyLimitMiddleware
 
 
 async def echo(request: Request) -> JSONResponse:
     return JSONResponse(await request.json() if request.method == "POST" else "got")
 
 
-APP = Guard(
+APP = BodyLimitMiddleware(
     Starlette(routes=[Route("/generate", echo, methods=["POST", "GET"]), Route("/other", echo, methods=["POST"])]),
-    schemas={"/generate": GenerateRequest},
+    schemas={"/generate": PictureRequest},
 )
 
 
@@ -51,6 +51,7 @@ def test_a_good_body_arrives_unchanged() -> None:
         ('{"prompt": 3}', "prompt"),
         ('{"prompt": "a", "stps": 4}', "stps"),
         ('{"prompt": "a", "self": 4}', "self"),
+        ('{"prompt": "a", "preview": true}', "preview"),
         ('{"prompt": "a", "steps": 0}', "steps"),
         ('{"prompt": "a", "seed": -1}', "seed"),
         ('{"prompt": "a", "seed": 4294967296}', "seed"),
@@ -85,4 +86,6 @@ def test_a_large_body_is_413_whether_announced_or_not() -> None:
 
 def test_other_content_types_are_415() -> None:
     assert ask("prompt=a", **{"Content-Type": "application/x-www-form-urlencoded"}).status_code == 415
+    assert ask('{"prompt": "a"}', **{"Content-Type": ""}).status_code == 415
+    assert ask("", path="/other", **{"Content-Type": "text/plain"}).status_code == 415
     assert ask('{"prompt": "a"}', **{"Content-Type": "Application/JSON; charset=utf-8"}).status_code == 200
