@@ -16,6 +16,7 @@ from components.image.evaluation.confidence import Outcome
 from components.image.evaluation.figures import Figures
 from components.image.evaluation.robustness import Artist, Condition, calibrate, conditions, figures
 from components.image.families.bundle import Bundle
+from components.image.families.syntax import MAX_CHUNKS
 from components.image.generation.latent import pictures
 from components.image.promptset import PromptItem
 from components.image.recipe import EvaluateConfig
@@ -23,7 +24,7 @@ from components.image.sheets import sheet
 from components.prompting.confidence import Calibration
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.reader import KINDS, Reader
-from components.prompting.rendering import rendered
+from components.prompting.rendering import CLIP_TOKENS, rendered
 from components.prompting.schema import PromptRequest, RobustPrompt
 from components.prompting.setup import make_generator
 
@@ -93,9 +94,9 @@ class PromptExam:
         return self.generator.generate(PromptRequest(text=text))
 
     def render(self, prompt: RobustPrompt) -> str:
-        """Within what the model's text encoder reads, with room for the trigger."""
-        trigger = self.config.trigger
-        return rendered(prompt, lambda text: self.bundle.count_tokens(promptset.with_trigger(text, trigger)))
+        """Within what is served, with room for the trigger."""
+        trigger, limit = self.config.trigger, MAX_CHUNKS * CLIP_TOKENS
+        return rendered(prompt, lambda text: self.bundle.count_tokens(promptset.with_trigger(text, trigger)), limit)
 
     def _artist(self, total: int, keep: frozenset[int] = frozenset()) -> Artist:
         done = 0
