@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from flows.report import GOALS, render, texts, write
+from flows.ui import WORDS
 
 REPORT = {
     "lora.style": 0.96,
@@ -36,7 +37,7 @@ def folders(tmp_path: Path) -> dict[str, Path]:
 
 def test_page_loads_nothing_from_outside(folders: dict[str, Path]) -> None:
     page = render(REPORT, folders)
-    assert re.findall(r"(?:src|href)=\"(?!data:)", page) == []
+    assert re.findall(r"(?:src|(?<!<a )href)=\"(?!data:)", page) == []
     assert "data:image/png;base64," in page
 
 
@@ -53,6 +54,14 @@ def test_page_shows_figures_goals_and_reasons_in_both_languages(folders: dict[st
         "kyara:1",
     ):
         assert text in page
+
+
+def test_the_tracked_pages_are_linked(folders: dict[str, Path]) -> None:
+    pages = {what: f"http://127.0.0.1:5000/#/{what}?a=1&b=2" for what in WORDS}
+    page = render({**REPORT, "pages": pages}, folders)
+    for what in WORDS:
+        assert f'<a href="http://127.0.0.1:5000/#/{what}?a=1&amp;b=2">' in page
+    assert "<a " not in render(REPORT, folders)
 
 
 def test_a_refusal_leads_the_page(folders: dict[str, Path]) -> None:
