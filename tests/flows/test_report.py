@@ -11,6 +11,7 @@ from components.modalities import parse_recipe
 from components.recipe import Goal, Recipe
 from components.runner import stage_folder
 from flows.report import render, texts, write
+from flows.ui import WORDS
 
 REPORT = {
     "lora.style": 0.96,
@@ -44,7 +45,7 @@ def recipe(home: Path) -> Recipe:
 
 def test_page_loads_nothing_from_outside(recipe: Recipe) -> None:
     page = render(REPORT, recipe)
-    assert re.findall(r"(?:src|href)=\"(?!data:)", page) == []
+    assert re.findall(r"(?:src|(?<!<a )href)=\"(?!data:)", page) == []
     assert "data:image/png;base64," in page
 
 
@@ -64,7 +65,19 @@ def test_page_shows_figures_goals_and_reasons_in_both_languages(recipe: Recipe) 
         assert text in page
 
 
+<<<<<<< HEAD
+def test_the_tracked_pages_are_linked(recipe: Recipe) -> None:
+    pages = {what: f"http://127.0.0.1:5000/#/{what}?a=1&b=2" for what in WORDS}
+    page = render({**REPORT, "pages": pages}, recipe)
+    for what in WORDS:
+        assert f'<a href="http://127.0.0.1:5000/#/{what}?a=1&amp;b=2">' in page
+    assert "<a " not in render(REPORT, recipe)
+
+
+def test_a_refusal_leads_the_page(folders: dict[str, Path]) -> None:
+=======
 def test_a_refusal_leads_the_page(recipe: Recipe) -> None:
+>>>>>>> be8af5a51346577791b08fffbaf982b84115454f
     refused = ("lora.style: 0.200 is below 0.950",)
     page = render({"dataset.files": 3, "dataset.kept": 1, "refused": refused}, recipe)
     assert refused[0] in page
