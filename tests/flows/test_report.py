@@ -65,7 +65,6 @@ def test_page_shows_figures_goals_and_reasons_in_both_languages(recipe: Recipe) 
         assert text in page
 
 
-<<<<<<< HEAD
 def test_the_tracked_pages_are_linked(recipe: Recipe) -> None:
     pages = {what: f"http://127.0.0.1:5000/#/{what}?a=1&b=2" for what in WORDS}
     page = render({**REPORT, "pages": pages}, recipe)
@@ -74,10 +73,7 @@ def test_the_tracked_pages_are_linked(recipe: Recipe) -> None:
     assert "<a " not in render(REPORT, recipe)
 
 
-def test_a_refusal_leads_the_page(folders: dict[str, Path]) -> None:
-=======
 def test_a_refusal_leads_the_page(recipe: Recipe) -> None:
->>>>>>> be8af5a51346577791b08fffbaf982b84115454f
     refused = ("lora.style: 0.200 is below 0.950",)
     page = render({"dataset.files": 3, "dataset.kept": 1, "refused": refused}, recipe)
     assert refused[0] in page
