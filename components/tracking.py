@@ -215,7 +215,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 class MlflowLog(SilentLog):
     """A RunLog into one MLflow run. Curves are buffered: one call costs 22 ms on SQLite, a thousand in a batch 0.2 s.
 
-    A store that fails while a stage computes never costs the computation: figures stay in the buffer and are tried
+    A store that fails while a stage computes never costs the computation: metrics stay in the buffer and are tried
     again. A context manager: leaving it flushes.
     """
 
