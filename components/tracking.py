@@ -107,7 +107,37 @@ def _experiment(name: str) -> str:
     # A server places artifacts itself; a bare database would place them in the current folder.
     uri = settings().tracking_uri
     place = None if uri.startswith("http") else (settings().state / "mlflow" / "artifacts" / name).resolve().as_uri()
-    return str(client.create_experiment(name, artifact_location=place))
+    # Else MLflow 3 opens an experiment on a page about language models, which is empty.
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    return str(client.create_experiment(name, artifact_location=place, tags=kind))
+
+
+def experiments() -> dict[str, str]:
+    """The id of every recipe's experiment by name, oldest first."""
+    with _asking("the list of experiments"):
+        found = connect().search_experiments(order_by=["creation_time ASC"])
+        return {str(each.name): str(each.experiment_id) for each in found if each.experiment_id != "0"}
+
+
+def newest_products(experiment_id: str, count: int) -> list[tuple[str, Mapping[str, str]]]:
+    """Id and tags of the newest parent runs (one a product) of an experiment, newest first."""
+    with _asking(f"experiment {experiment_id!r}"):
+        found = connect().search_runs(
+            [experiment_id],
+            "tags.`kyara.stage` = 'produce'",
+            max_results=count,
+            order_by=["attributes.start_time DESC"],
+        )
+        return [(str(run.info.run_id), dict(run.data.tags)) for run in found]
+
+
+def share_view(experiment_id: str, key: str, state: Mapping[str, Any]) -> None:
+    """Keep a state of MLflow's list of runs under `key`, as its own button "Share" does; a link may name it."""
+    with _asking(f"experiment {experiment_id!r}"):
+        client, tag = connect(), f"mlflow.sharedViewState.{key}"
+        value = json.dumps(state)
+        if client.get_experiment(experiment_id).tags.get(tag) != value:
+            client.set_experiment_tag(experiment_id, tag, value)
 
 
 def start_run(experiment: str, name: str, tags: Mapping[str, str | None], *, parent: str | None = None) -> str:
@@ -185,7 +215,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 class MlflowLog(SilentLog):
     """A RunLog into one MLflow run. Curves are buffered: one call costs 22 ms on SQLite, a thousand in a batch 0.2 s.
 
-    A store that fails while a stage computes never costs the computation: figures stay in the buffer and are tried
+    A store that fails while a stage computes never costs the computation: metrics stay in the buffer and are tried
     again. A context manager: leaving it flushes.
     """
 

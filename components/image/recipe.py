@@ -199,7 +199,7 @@ class EvaluateSection(Frozen):
     teacher_steps: Count = Field(25, description="Steps of base and LoRA.")
     guidance: float = Field(7.5, ge=1)
     batch_size: Count = 4
-    timing_runs: int = Field(15, ge=3, description="Interleaved runs of each speed figure.")
+    timing_runs: int = Field(15, ge=3, description="Interleaved runs of each speed metric.")
     bootstrap: int = Field(1000, ge=100, description="Resamples behind each interval.")
 
     @model_validator(mode="after")
@@ -298,7 +298,7 @@ class ImageRecipe(Recipe):
     model: ModelConfig = Field(default_factory=lambda: ModelConfig())
     trigger: str = Field(min_length=1, max_length=64, description="Word that calls the character or style.")
     judge: JudgeConfig | None = Field(
-        None, description="Who chooses the checkpoint and measures; null: the validation loss chooses, few figures."
+        None, description="Who chooses the checkpoint and measures; null: the validation loss chooses, few metrics."
     )
     prompts: str | None = Field(
         None, description="Folder of prompt sets with known answers; null: the dataset's own captions."

@@ -187,8 +187,8 @@ def _report(
     log.message(f"{len(samples)} of {len(samples) + len(dropped)} pictures kept; dropped: {reasons}")
     if license == UNKNOWN:
         log.warn("nobody says under which licence these pictures are: set dataset.license, or write provenance.json")
-    figures = {"files": len(samples) + len(dropped), "kept": len(samples)}
-    log.metrics({f"dataset.{name}": count for name, count in figures.items()})
+    metrics = {"files": len(samples) + len(dropped), "kept": len(samples)}
+    log.metrics({f"dataset.{name}": count for name, count in metrics.items()})
     log.metrics({f"dataset.dropped.{reason}": count for reason, count in counts.items()})
     log.table("dropped", [asdict(item) for item in dropped])
     log.file(out / "summary.json")
