@@ -58,7 +58,7 @@ def test_only_what_serves_is_shipped() -> None:
         "components/image/generator.py",
         "components/image/families/sdxl.py",
     } <= files
-    rooms = ("image/dataset", "image/train", "image/distillation", "image/evaluation", "image/lora", "image/export")
+    rooms = ("image/dataset", "image/train", "image/distillation", "image/evaluation", "image/export")
     rooms += ("training", "portraits/world", "runner", "tracking")
     assert not [file for file in files if file.startswith(tuple(f"components/{room}" for room in rooms))]
     assert not [file for file in files if file.startswith("flows/")]
