@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import EnvironmentProblem, KyaraError
-from components.image.families.bundle import Bundle, Condition
+from components.image.families.bundle import Bundle, Condition, pick_dtype
 from components.image.generation.latent import initial_noise, last, sample
 
 logger = logging.getLogger("kyara")
@@ -160,11 +160,11 @@ def accept(precision: str, part: str, error: float, max_error: float) -> bool:
 
 def _build_compiled(bundle: Bundle, reference: Reference, precision: str, max_error: float) -> Engine:
     """torch.compile, one graph a shape. The first calls compile, so this takes a minute."""
-    low = torch.bfloat16 if precision != "float32" and bundle.device.type == "cuda" else torch.float32
+    low = pick_dtype(precision, bundle.device)
     compiled = _compile(bundle, low)
     errors = reference.errors(compiled)
     accepted = [accept(precision, part, error, max_error) for part, error in errors.items()]
-    if low is torch.bfloat16 and not all(accepted):
+    if low is not torch.float32 and not all(accepted):
         low = torch.float32
         compiled = _compile(bundle, low)
         errors = reference.errors(compiled)

@@ -159,7 +159,8 @@ def prune(cache_dir: Path, size: int, used: Path) -> None:
 
 
 def _last_use(path: Path) -> float:
-    return max(max(file.stat().st_atime, file.stat().st_mtime) for file in (path, *_files(path)))
+    """Seconds since the epoch; of a folder its files', because listing a folder counts as a use of it."""
+    return max((max(file.stat().st_atime, file.stat().st_mtime) for file in _files(path)), default=0.0)
 
 
 def _files(path: Path) -> list[Path]:
