@@ -17,8 +17,8 @@ demo: data      ## the whole pipeline on the demo's recipe, then one picture ove
 # Three processes: a Prefect flow that is interrupted in a process where OpenVINO has compiled a model can crash Python.
 test: data      ## the test suite
 	@$(BIN)/python -m pytest tests/components
-	@$(BIN)/python -m pytest tests/contract tests/flows --ignore tests/flows/test_asking.py
-	@$(BIN)/python -m pytest tests/serving tests/flows/test_asking.py tests/test_bootstrap.py
+	@$(BIN)/python -m pytest tests/contract tests/flows
+	@$(BIN)/python -m pytest tests/serving tests/test_bootstrap.py
 
 check: env      ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

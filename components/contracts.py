@@ -3,15 +3,20 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+import numpy as np
+from numpy.typing import NDArray
 
-    from components.recipe import StepConfig
+from components.artifact import Artifact
+from components.recipe import StepConfig
+
+Floats = NDArray[np.float64]
 
 FIGURES = "metrics.json"
 """What an evaluate stage measured, and what a promoted model carries of it."""
+SUMMARY = "summary.json"
+"""What any stage may leave to tell: plain JSON, shown as `<stage>.<key>`."""
 CALIBRATION = "calibration.json"
 """How sure a prompt's picture is, beside the figures (components.prompting.confidence)."""
 
@@ -45,39 +50,135 @@ class RunLog(Protocol):
 class Stage(Protocol):
     """Folders in, one folder out. May be interrupted anywhere; called again with the same `out`, it resumes."""
 
-    def __call__(self, config: "StepConfig", inputs: Mapping[str, Path], out: Path, log: RunLog) -> None: ...
+    def __call__(self, config: Any, inputs: Mapping[str, Path], out: Path, log: RunLog) -> None: ...
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A generation under way: `done` of `total` steps; a small picture where one is cheap."""
+    """A generation under way: `done` of `total` steps, and what there is so far where showing it is cheap."""
 
     done: int
     total: int
-    image: "Image | None" = None
+    content: bytes | None = None
 
 
 @dataclass(frozen=True)
 class Done:
-    """A finished generation: the picture, its PNG bytes with metadata, and what made it."""
+    """A finished generation: its bytes with their media type, and what made it (JSON)."""
 
-    image: "Image"
-    png: bytes
-    metadata: dict[str, Any] = field(default_factory=dict)
+    content: bytes
+    media_type: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
 
 class Generator(Protocol):
-    """Yields `Preview` events, then one `Done`. Closing the iterator cancels."""
+    """A loaded product. It owns everything between a request and its answer, so that every way in behaves alike."""
 
-    def generate(self, request: Any) -> Iterator[Preview | Done]: ...
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """What is served: name, version, digest, engine and what else the product says of itself (JSON)."""
+
+    def run(self, request: Any, *, previews: bool = False) -> Iterator[Preview | Done]:
+        """Yields `Preview` events, with what there is so far if `previews`, then one `Done`. Closing it cancels.
+
+        Raises RequestError.
+        """
+
+
+class Product(Protocol):
+    """What a modality makes of its stages' outputs: a module with these names. It imports nothing heavy by itself.
+
+    Request: pydantic model of what can be asked; wrong values raise RequestError.
+    MEDIA_TYPE: of the content of `Done`.
+    REGISTERED: names of the parts of a promoted folder that the registry keeps with the version.
+    REQUIREMENTS: distributions that `load` and `run` need and no import names.
+    PICTURES: what the report shows: title key, stage, pattern in its folder, largest count.
+    HEADLINES: figures that the report opens with: name, text key, unit.
+    """
+
+    Request: type[Any]
+    MEDIA_TYPE: str
+    REGISTERED: Sequence[str]
+    REQUIREMENTS: Sequence[str]
+    PICTURES: Sequence[tuple[str, str, str, int]]
+    HEADLINES: Sequence[tuple[str, str, str]]
+
+    def assemble(
+        self, recipe: Any, outputs: Mapping[str, Path], out: Path, *, version: str, parents: Mapping[str, str]
+    ) -> Artifact:
+        """Put the stages' outputs (by stage) into one sealed, self-contained folder that appears whole or not at all.
+
+        Raises ModelError where a part is missing.
+        """
+
+    def load(self, folder: Path, options: Mapping[str, Any] | None = None) -> Generator:
+        """A promoted folder, verified and warm. `options`: the recipe's `package` section.
+
+        Raises ModelError or ArtifactError.
+        """
+
+    def measured_again(self, recipe: Any, folder: Path) -> tuple[StepConfig, Mapping[str, Path]]:
+        """Configuration and inputs with which the last stage measures a promoted folder as it measured the stages."""
+
+    def example(self, recipe: Any) -> dict[str, Any]:
+        """A request that shows what the product can do."""
+
+    def plugins(self, folder: Path) -> Sequence[str]:
+        """Dotted modules that a promoted folder needs besides `load`'s own imports."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge saw in N answers: features [N, D] for distances between sets, and whatever it needs to say more."""
+
+    features: Floats
+    seen: Any = None
+
+
+class Judge(Protocol):
+    """Looks at what a model made. Aspects and styles are the judge's own words, which the prompt sets share."""
+
+    @property
+    def digest(self) -> str:
+        """Names the judge: figures of two judges do not compare."""
+
+    @property
+    def facts(self) -> Mapping[str, float]:
+        """How good the judge itself is, by figure name (`mean_accuracy`)."""
+
+    def look(self, images: Any) -> Verdict:
+        """Judge N answers."""
+
+    def hits(self, verdict: Verdict, asked: Sequence[Mapping[str, str]], *styles: str) -> Mapping[str, Floats]:
+        """Aspect -> [N] of 1 (shown), 0 (not shown), NaN (not asked, or one of `styles` cannot show it)."""
+
+    def styled(self, verdict: Verdict, style: str) -> Floats:
+        """1 where the answer is in the asked style, else 0, [N]."""
+
+    def scores(self, verdict: Verdict, texts: Sequence[str], training: Floats) -> Mapping[str, Floats]:
+        """Further scores [N] of answers to N prompts by name; NaN where one does not apply.
+
+        `training`: features [M, D] of what the model learnt from.
+        """
+
+    def reference(self, style: str) -> Floats | None:
+        """Features [M, D] of held-out true examples of a style; None where there are none."""
+
+    def check_style(self, style: str) -> None:
+        """Raises RecipeError for a style that the judge does not know."""
 
 
 @dataclass(frozen=True)
 class Modality:
-    """One row of the table in `modalities.py`: dotted strings, so that listing imports nothing heavy."""
+    """One row of the table in `modalities.py`: dotted strings, so that listing imports nothing heavy.
+
+    recipe: its recipe class.
+    stages: stage -> function, in order; the last one measures and leaves `metrics.json`.
+    product: its module (see Product).
+    """
 
     name: str
     recipe: str
-    generator: str
     stages: Mapping[str, str]
+    product: str

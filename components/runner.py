@@ -1,23 +1,31 @@
-"""Run one stage. Prefect, `dvc repro` and tests all enter here; what is sealed and current is skipped."""
+"""Run one stage. Prefect, `dvc repro` and tests all enter here; what is sealed and current is skipped.
 
-import ast
+A stage's output depends on its configuration, its inputs and its code; the fingerprint is a digest of the three. What
+was made under another fingerprint is set aside below `.previous/`, with a line that says what changed, and comes back
+when the fingerprint does. Versions of the libraries are recorded, and a change of them is said, not acted upon.
+"""
+
 import errno
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from components.artifact import PENDING, Artifact, digest_of, is_complete, open_sealed, seal, write_json
+from components.artifact import MANIFEST, PENDING, Artifact, digest_of, is_complete, open_sealed, seal, write_json
 from components.contracts import RunLog
 from components.errors import ArtifactError, EnvironmentProblem
-from components.modalities import modality, resolve
-from components.recipe import ImageRecipe, StepConfig
+from components.imports import import_closure, source_digest
+from components.modalities import modality, stage_function, stage_names
+from components.recipe import Recipe, StepConfig
 from components.settings import settings
+
+ASIDE = ".previous"
+LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -29,17 +37,43 @@ class StageResult:
     seconds: float
 
 
-def stage_names(recipe: ImageRecipe) -> tuple[str, ...]:
-    """Stages of the recipe's modality, in order."""
-    return tuple(modality(recipe.modality).stages)
+@dataclass(frozen=True)
+class Origin:
+    """What an output depends on: digests of its configuration, of each input by name, and of its code."""
+
+    config: str
+    parents: Mapping[str, str]
+    code: str
+
+    @property
+    def fingerprint(self) -> str:
+        """One digest of all."""
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()
+
+    def as_json(self) -> dict[str, Any]:
+        return {"config": self.config, "parents": dict(self.parents), "code": self.code}
+
+    def difference(self, other: Mapping[str, Any]) -> str:
+        """What has changed since `other`, in words."""
+        before: Mapping[str, str] = other.get("parents") or {}
+        inputs = [name for name in sorted({*before, *self.parents}) if before.get(name) != self.parents.get(name)]
+        changed = ["its configuration"] if other.get("config") != self.config else []
+        changed += [f"its input {name!r}" for name in inputs]
+        changed += ["its code"] if other.get("code") != self.code else []
+        return ", ".join(changed) or "something unknown"
 
 
-def stage_folder(recipe: ImageRecipe, stage: str) -> Path:
+def stage_folder(recipe: Recipe, stage: str) -> Path:
     """Where a stage's output lies."""
     return settings().artifacts / recipe.name / stage
 
 
-def run_stage(recipe: ImageRecipe, stage: str, log: RunLog) -> StageResult:
+def stage_outputs(recipe: Recipe) -> dict[str, Path]:
+    """Output folders of all stages that the recipe has."""
+    return {stage: stage_folder(recipe, stage) for stage in stage_names(recipe)}
+
+
+def run_stage(recipe: Recipe, stage: str, log: RunLog) -> StageResult:
     """Run `stage` unless its sealed output is current; resume it when it was interrupted with the same configuration.
 
     Raises:
@@ -50,19 +84,19 @@ def run_stage(recipe: ImageRecipe, stage: str, log: RunLog) -> StageResult:
     started = time.perf_counter()
     config = recipe.step(stage)
     inputs = _inputs(recipe, stage, config)
-    parents = {
-        name: digest_of(path) if not _sealed(path) else open_sealed(path).digest for name, path in inputs.items()
-    }
-    dotted = modality(recipe.modality).stages[stage]
-    fingerprint = _fingerprint(config, parents, code_version(dotted.partition(":")[0]))
+    origin = _origin(recipe, stage, config, inputs)
     out = stage_folder(recipe, stage)
-    current = _current(out, fingerprint)
+    current = _current(out, origin.fingerprint)
     if current is not None:
         log.message("is current, nothing to do")
+        _tell_versions(current, log)
         return StageResult(current, True, time.perf_counter() - started)
-    _make_room(out, fingerprint, log)
+    _make_room(out, origin, log)
+    recalled = _current(out, origin.fingerprint)
+    if recalled is not None:
+        return StageResult(recalled, True, time.perf_counter() - started)
     try:
-        resolve(dotted)(config, inputs, out, log)
+        stage_function(recipe, stage)(config, inputs, out, log)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise EnvironmentProblem(
@@ -70,11 +104,42 @@ def run_stage(recipe: ImageRecipe, stage: str, log: RunLog) -> StageResult:
             ) from error
         raise
     seconds = time.perf_counter() - started
-    artifact = seal(out, fingerprint, parents, {"recipe": recipe.name, "stage": stage, "seconds": round(seconds, 3)})
+    facts = {"recipe": recipe.name, "stage": stage, "seconds": round(seconds, 3)}
+    meta = {**facts, "origin": origin.as_json(), "versions": library_versions()}
+    artifact = seal(out, origin.fingerprint, origin.parents, meta)
     return StageResult(artifact, False, seconds)
 
 
-def _inputs(recipe: ImageRecipe, stage: str, config: StepConfig) -> dict[str, Path]:
+def library_versions() -> dict[str, str]:
+    """Versions of what computes, where it is installed."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _tell_versions(artifact: Artifact, log: RunLog) -> None:
+    """A newer library may give other bits; what was made stays, and the user is told."""
+    before: Mapping[str, str] = artifact.manifest["meta"].get("versions", {})
+    now = library_versions()
+    changed = [
+        f"{name} {before[name]} (now {now[name]})" for name in before if name in now and before[name] != now[name]
+    ]
+    if changed:
+        log.message(f"was made with {', '.join(changed)}; delete {artifact.path} to make it again")
+
+
+def _origin(recipe: Recipe, stage: str, config: StepConfig, inputs: Mapping[str, Path]) -> Origin:
+    parents = {name: digest_of(path) for name, path in inputs.items()}
+    modules = [modality(recipe.modality).stages[stage], *config.plugins()]
+    versions = [code_version(text.partition(":")[0]) for text in modules]
+    return Origin(config.digest(), parents, hashlib.sha256("".join(versions).encode()).hexdigest())
+
+
+def _inputs(recipe: Recipe, stage: str, config: StepConfig) -> dict[str, Path]:
     """Outputs of all earlier stages, and what the step reads from outside."""
     order = stage_names(recipe)
     earlier = {name: stage_folder(recipe, name) for name in order[: order.index(stage)]}
@@ -88,7 +153,7 @@ def _inputs(recipe: ImageRecipe, stage: str, config: StepConfig) -> dict[str, Pa
 
 
 def _sealed(folder: Path) -> bool:
-    return (folder / "manifest.json").is_file()
+    return (folder / MANIFEST).is_file()
 
 
 def _current(out: Path, fingerprint: str) -> Artifact | None:
@@ -101,82 +166,68 @@ def _current(out: Path, fingerprint: str) -> Artifact | None:
     return artifact if artifact.fingerprint == fingerprint and is_complete(artifact) else None
 
 
-def _make_room(out: Path, fingerprint: str, log: RunLog) -> None:
-    """Keep an interrupted run of the same configuration; set a finished one aside; clear anything else."""
-    pending = out / PENDING
-    if _pending(pending) == fingerprint:
+def _make_room(out: Path, origin: Origin, log: RunLog) -> None:
+    """Keep an interrupted run of the same origin; set anything else aside, and take up what was set aside earlier."""
+    fingerprint = origin.fingerprint
+    before = _made_from(out)
+    if out.is_dir() and not _sealed(out) and before.get("fingerprint") == fingerprint:
         log.message("was interrupted; resuming")
-    elif _sealed(out):
-        aside = out.parent / ".previous" / out.name
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.parent.mkdir(exist_ok=True)
-        out.rename(aside)
-        log.message(f"depends on something that changed; the output so far is kept in {aside}")
-    elif out.exists():
-        shutil.rmtree(out)
+    elif out.is_dir() and any(out.iterdir()):
+        aside = _set_aside(out, str(before.get("fingerprint", "unknown")))
+        log.message(f"{origin.difference(before)} changed; the work so far is kept in {aside}")
+    kept = _place_aside(out, fingerprint)
+    usable = kept.is_dir() and (not _sealed(kept) or _current(kept, fingerprint) is not None)
+    if usable and not (out.is_dir() and any(out.iterdir())):
+        if out.is_dir():
+            out.rmdir()
+        kept.rename(out)
+        log.message("takes up again what was set aside earlier")
     out.mkdir(parents=True, exist_ok=True)
-    write_json(pending, {"fingerprint": fingerprint})
+    if not _sealed(out):
+        write_json(out / PENDING, {"fingerprint": fingerprint, **origin.as_json()})
 
 
-def _pending(path: Path) -> str | None:
-    """Fingerprint of the interrupted run; None where there is none, or nothing readable."""
+def _place_aside(out: Path, fingerprint: str) -> Path:
+    return out.parent / ASIDE / f"{out.name}-{fingerprint[:12]}"
+
+
+def _set_aside(out: Path, fingerprint: str) -> Path:
+    """Move a folder below `.previous/`; nothing that lies there is overwritten."""
+    wanted = aside = _place_aside(out, fingerprint)
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = wanted.with_name(f"{wanted.name}-{number}")
+    aside.parent.mkdir(exist_ok=True)
+    out.rename(aside)
+    return aside
+
+
+def _made_from(out: Path) -> Mapping[str, Any]:
+    """Fingerprint and origin of what lies in `out`, sealed or not; empty where nothing readable tells."""
     try:
-        found: str | None = json.loads(path.read_text(encoding="utf-8"))["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return found
-
-
-def _fingerprint(config: StepConfig, parents: Mapping[str, str], code: str) -> str:
-    text = json.dumps({"config": config.digest(), "parents": dict(parents), "code": code}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+        if _sealed(out):
+            sealed = open_sealed(out)
+            return {"fingerprint": sealed.fingerprint, **sealed.manifest["meta"].get("origin", {})}
+        found: dict[str, Any] = json.loads((out / PENDING).read_text(encoding="utf-8"))
+    except (ArtifactError, OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 # Rooms whose code cannot change what a stage computes: they say where it runs, how it fails and what it tells.
-_NEUTRAL = {
-    "components.settings",
-    "components.errors",
+_NEUTRAL = (
     "components.contracts",
-    "components.runlog",
-    "components.tracking",
+    "components.errors",
+    "components.plugins",
     "components.recipe",
-}
+    "components.runlog",
+    "components.settings",
+    "components.tracking",
+)
 
 
 @cache
 def code_version(module: str) -> str:
-    """Digest of the source of `module` and of every module of components that it imports, directly or not."""
-    seen: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name in _NEUTRAL:
-            continue
-        file = _source(name)
-        if file is None:
-            continue
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        seen[name] = ast.dump(tree)
-        waiting += [found for node in ast.walk(tree) for found in _imports(node)]
-    text = "".join(f"{name}\0{source}\n" for name, source in sorted(seen.items()))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _imports(node: ast.AST) -> list[str]:
-    """Names of components' modules that one import statement may load."""
-    if isinstance(node, ast.Import):
-        names = [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom) and node.module:
-        names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    else:
-        names = []
-    return [name for name in names if name.startswith("components") and _source(name) is not None]
-
-
-def _source(module: str) -> Path | None:
-    """A module's file; our own by path: `find_spec` imports the parents of what it looks for, and torch with them."""
-    if module.startswith("components"):
-        path = Path(__file__).parent.parent.joinpath(*module.split("."))
-        return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
-    spec = find_spec(module)
-    return Path(spec.origin) if spec is not None and spec.origin is not None else None
+    """Digest of the code of `module` and of all of ours that it imports; comments and docstrings leave it as it is."""
+    return source_digest(import_closure(module, without=_NEUTRAL))

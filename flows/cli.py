@@ -107,18 +107,15 @@ def generate(
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a prompt that can be read in several ways.")] = False,
 ) -> None:
     """Draw a picture with the champion; the prompt may be Japanese or English and may have mistakes."""
-    from components.image.generation.request import GenerateRequest
-
-    request = GenerateRequest(prompt=prompt, seed=seed, steps=steps, raw=raw)
-    folder = model or _latest_champion()
     from components.artifact import write_bytes
-    from flows.asking import draw
+    from components.image.generation.request import GenerateRequest
+    from components.image.product import load
 
-    drawing = draw(folder, request, strict=strict)
-    done = drawing.done
-    write_bytes(out, done.png)
-    if drawing.prompt is not None:
-        typer.echo(f"read as: {done.metadata['prompt']}  (confidence {drawing.prompt.confidence:.2f})")
+    request = GenerateRequest(prompt=prompt, seed=seed, steps=steps, raw=raw, strict=strict)
+    done = load(model or _latest_champion("image")).answer(request)
+    write_bytes(out, done.content)
+    if "confidence" in done.metadata:
+        typer.echo(f"read as: {done.metadata['prompt']}  (confidence {done.metadata['confidence']:.2f})")
     typer.echo(f"{out}  (seed {done.metadata['seed']}, {done.seconds:.2f} s)")
 
 
@@ -128,10 +125,12 @@ def prompts(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show how a prompt is read: its layers, what was corrected and why, and how sure that is."""
+    from components.image.product import read_model
+    from components.plugins import plugin
     from components.prompting.confidence import read_calibration
     from components.prompting.schema import PromptRequest
     from components.prompting.setup import make_generator, open_cache
-    from flows.asking import describe
+    from flows.readings import describe
 
     if text[0] == "cache" and len(text) == 2 and text[1] in ("show", "clear"):
         cache = open_cache()
@@ -139,9 +138,15 @@ def prompts(
         return
     champion = None
     with contextlib.suppress(ModelError):  # none yet: the confidence is then of the reading alone
-        champion = _latest_champion()
+        champion = _latest_champion("image")
     calibration = read_calibration(champion) if champion else None
-    prompt = make_generator(calibration).generate(PromptRequest(text=" ".join(text)))
+    name = read_model(champion).card.reader if champion else "portraits"
+    generator = make_generator(plugin("reader", name) if name else None, calibration)
+    if generator is None:
+        raise RequestError(
+            "the champion has no reader: its prompts reach it as typed.", hint="See `reader` of a recipe."
+        )
+    prompt = generator.generate(PromptRequest(text=" ".join(text)))
     typer.echo(prompt.model_dump_json(indent=2) if as_json else "\n".join(describe(prompt)))
 
 
@@ -221,14 +226,14 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
         raise typer.Exit(1)
 
 
-def _latest_champion() -> Path:
-    """The champion that was promoted last, of any recipe."""
-    from components.artifact import POINTER, pointed
+def _latest_champion(modality: str) -> Path:
+    """The champion of a modality that was promoted last, of any recipe."""
+    from components.artifact import latest_champion
 
-    pointers = sorted(settings().models_dir.glob(f"*/*/{POINTER}"), key=lambda file: file.stat().st_mtime_ns)
-    if not pointers:
+    champion = latest_champion(settings().models_dir, modality)
+    if champion is None:
         raise ModelError(f"no model was promoted in {str(settings().models_dir)!r}.", hint="Make one: `kyara demo`.")
-    return pointed(pointers[-1].parent)
+    return champion
 
 
 if __name__ == "__main__":

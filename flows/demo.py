@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 
 from components.artifact import write_bytes
-from components.contracts import FIGURES
+from components.contracts import FIGURES, SUMMARY
 from components.errors import GateRefused
-from components.image import promptset
-from components.recipe import ImageRecipe
-from components.runner import stage_folder, stage_names
+from components.modalities import product, stage_names
+from components.recipe import Recipe
+from components.runner import stage_folder, stage_outputs
 from components.settings import settings
 from flows.foreground import produce_here
 from flows.stage import open_recipe
@@ -31,53 +31,39 @@ def run(recipe_name: str, out: Path) -> dict[str, Any]:
     console = Console(stderr=True)
     recipe = open_recipe(recipe_name)
     out = settings().base_dir / out
-    folders = {stage: stage_folder(recipe, stage) for stage in stage_names(recipe)}
     try:
         result = produce_here(recipe_name)
     except GateRefused as error:
-        written = page.write({**_figures(folders), "recipe": recipe.name, "refused": error.failures}, folders, out)
+        written = page.write({**figures(recipe), "recipe": recipe.name, "refused": error.failures}, recipe, out)
         console.print(f"\nThe gate refused the model. The report: {written}", highlight=False, soft_wrap=True)
         raise
     result["seconds.smoke"] = _ask_once(recipe, result["bento.tag"], out / "demo.png", console)
-    report = {**_figures(folders), **result}
-    written = page.write(report, folders, out)
+    report = {**figures(recipe), **result}
+    written = page.write(report, recipe, out)
     _say_what_next(console, report, written, out)
     return report
 
 
-def _figures(folders: Mapping[str, Path]) -> dict[str, Any]:
-    return {**dataset_figures(folders["dataset"]), **stage_figures(folders["evaluate"])}
+def figures(recipe: Recipe) -> dict[str, Any]:
+    """What the stages of a recipe left to tell: `<stage>.<key>` of each summary.json, and the last stage's figures."""
+    found: dict[str, Any] = {}
+    for stage, folder in stage_outputs(recipe).items():
+        if (folder / SUMMARY).is_file():
+            summary: Mapping[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+            found |= {f"{stage}.{key}": value for key, value in summary.items()}
+    measured = stage_folder(recipe, stage_names(recipe)[-1]) / FIGURES
+    return {**found, **json.loads(measured.read_text(encoding="utf-8"))}
 
 
-def _ask_once(recipe: ImageRecipe, tag: str, file: Path, console: Console) -> float:
+def _ask_once(recipe: Recipe, tag: str, file: Path, console: Console) -> float:
     """Serve the Bento, keep the picture that it draws over HTTP, stop it; seconds of all that."""
     from flows.server import smoke
 
     console.print(f"[bold]serve[/bold] {tag} on loopback, for one picture", highlight=False)
     started = time.perf_counter()
-    answer = smoke(tag, {"prompt": first_prompt(recipe), "seed": recipe.seed})
+    answer = smoke(tag, product(recipe.modality).example(recipe))
     write_bytes(file, answer.png)
     return round(time.perf_counter() - started, 3)
-
-
-def first_prompt(recipe: ImageRecipe) -> str:
-    """The first prompt of the report set; without a set the trigger alone."""
-    if recipe.evaluate.prompts is None:
-        return recipe.trigger
-    items = promptset.load(settings().resolve(recipe.evaluate.prompts), "report", 1)
-    return items[0].prompt
-
-
-def dataset_figures(folder: Path) -> dict[str, Any]:
-    """dataset.files, dataset.kept and dataset.dropped of a dataset stage's output."""
-    summary: Mapping[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    return {f"dataset.{key}": summary[key] for key in ("files", "kept", "dropped")}
-
-
-def stage_figures(folder: Path) -> dict[str, Any]:
-    """Everything that the evaluate stage measured."""
-    found: dict[str, Any] = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
-    return found
 
 
 def _say_what_next(console: Console, report: Mapping[str, Any], page: Path, out: Path) -> None:

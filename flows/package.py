@@ -3,7 +3,6 @@
 A Bento's version is the model's, and a digest of model, code and section: the same product has one tag.
 """
 
-import ast
 import hashlib
 import json
 import os
@@ -11,45 +10,27 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from importlib.metadata import packages_distributions
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from components.artifact import Artifact, open_sealed, pointed, write_json
+from components.artifact import Artifact, latest_champion, open_sealed, pointed, write_json
 from components.errors import EnvironmentProblem, KyaraError, ModelError
-from components.recipe import ImageRecipe
+from components.imports import import_closure, imported_names
+from components.modalities import modality, product
+from components.recipe import Recipe
 from components.settings import REPOSITORY, quiet_environment, settings
 
 SERVICE = "serving.service"
-# What the code of the service imports, and what diffusers loads by name; a test compares this with the imports.
-REQUIREMENTS = (
-    "accelerate",
-    "bentoml",
-    "confusable-homoglyphs",
-    "diffusers",
-    "diskcache",
-    "jellyfish",
-    "numpy",
-    "openvino",
-    "peft",
-    "pillow",
-    "pybreaker",
-    "pydantic",
-    "pydantic-settings",
-    "pyyaml",
-    "rapidfuzz",
-    "safetensors",
-    "tenacity",
-    "torch",
-    "transformers",
-)
+OWN = "kyara"
 BUILD_SECONDS = 600
 
 
-def build(recipe: ImageRecipe, version_folder: Path, labels: Mapping[str, str | None]) -> str:
+def build(recipe: Recipe, version_folder: Path, labels: Mapping[str, str | None]) -> str:
     """Build the champion's Bento and return its tag; a Bento of the same model, code and section is not built again.
 
     Args:
@@ -69,15 +50,15 @@ def build(recipe: ImageRecipe, version_folder: Path, labels: Mapping[str, str | 
         store().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="build-", dir=store()) as folder:
             known = {name: value for name, value in labels.items() if value is not None}
-            known |= {"model_digest": model.digest, "code_digest": code_digest()}
+            known |= {"model_digest": model.digest, "code_digest": code_digest(recipe, version_folder)}
             _lay_out(Path(folder), recipe, model, known)
             _bentoml_build(Path(folder), tag, recipe, known)
     return tag
 
 
-def tag_of(recipe: ImageRecipe, version_folder: Path) -> str:
+def tag_of(recipe: Recipe, version_folder: Path) -> str:
     """The tag that `build` gives: <recipe>:<version>-<digest of model, code and section>."""
-    facts = [open_sealed(version_folder).digest, code_digest(), recipe.package.digest()]
+    facts = [open_sealed(version_folder).digest, code_digest(recipe, version_folder), recipe.package.digest()]
     digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
     return f"{recipe.name}:{version_folder.name}-{digest}"
 
@@ -114,12 +95,11 @@ def champion_bento() -> str:
     Raises:
         ModelError: nothing was promoted, or the champion has no Bento.
     """
-    pointers = sorted(settings().models_dir.glob("*/*/champion"), key=lambda file: file.stat().st_mtime_ns)
-    if not pointers:
+    champion = latest_champion(settings().models_dir)
+    if champion is None:
         raise ModelError(
             f"no model was promoted in {str(settings().models_dir)!r}.", hint="Run `kyara produce RECIPE`."
         )
-    champion = pointed(pointers[-1].parent)
     recipe = champion.parent.name
     wanted = open_sealed(champion).digest
     built = sorted((store() / "bentos" / recipe).glob("*/bento.yaml"), key=lambda file: -file.stat().st_mtime_ns)
@@ -129,64 +109,58 @@ def champion_bento() -> str:
     raise ModelError(f"version {champion.name} of {recipe!r} has no Bento.", hint=f"Run `kyara produce {recipe}`.")
 
 
-def source_files(module: str = SERVICE) -> list[Path]:
-    """Files of our packages that a module imports, at once or later, itself included; relative to the repository."""
-    found: set[Path] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        file = _file_of(name)
-        if file is None or file in found:
-            continue
-        found.add(file)
-        waiting += [part for part in imported(REPOSITORY / file) if part.partition(".")[0] in ("components", "serving")]
-        waiting += [name.rpartition(".")[0]]
-    return sorted(found)
+def source_files(modules: Sequence[str]) -> list[Path]:
+    """Files of this repository that modules import, at once or later, themselves included; relative to it."""
+    found = {file for module in modules for file in import_closure(module).values()}
+    return sorted(file.relative_to(REPOSITORY) for file in found if file.is_relative_to(REPOSITORY))
 
 
-def imported(file: Path) -> Iterator[str]:
-    """Dotted names that a source file imports, wherever the import stands; `from a import b` gives a and a.b."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _file_of(module: str) -> Path | None:
-    path = Path(*module.split("."))
-    candidates = (path / "__init__.py", path.with_suffix(".py")) if module else ()
-    return next((file for file in candidates if (REPOSITORY / file).is_file()), None)
-
-
-def _shipped() -> list[Path]:
+def _shipped(recipe: Recipe, version_folder: Path) -> list[Path]:
     """All files of ours that go into a Bento, the model apart."""
     web = sorted(file.relative_to(REPOSITORY) for file in (REPOSITORY / "serving" / "web").glob("*") if file.is_file())
-    return [*source_files(), *web]
+    served = modality(recipe.modality).product
+    return [*source_files([SERVICE, served, *product(recipe.modality).plugins(version_folder)]), *web]
 
 
-def code_digest() -> str:
+def code_digest(recipe: Recipe, version_folder: Path) -> str:
     """sha256 over everything in a Bento but the model and its labels."""
-    digest = hashlib.sha256("\n".join(requirements()).encode())
-    for file in _shipped():
+    digest = hashlib.sha256("\n".join(requirements(recipe, version_folder)).encode())
+    for file in _shipped(recipe, version_folder):
         digest.update(f"\0{file.as_posix()}\0".encode() + (REPOSITORY / file).read_bytes())
     return digest.hexdigest()
 
 
-def requirements() -> list[str]:
-    """What the image installs, in the versions that were measured here (torch without its build tag)."""
-    return [f"{name}=={installed(name).partition('+')[0]}" for name in REQUIREMENTS]
+def requirements(recipe: Recipe, version_folder: Path) -> list[str]:
+    """What the image installs: what the shipped code imports, in the versions that were measured here."""
+    code = [file for file in _shipped(recipe, version_folder) if file.suffix == ".py"]
+    tops = {name.partition(".")[0] for file in code for name in imported_names(module_name(file), REPOSITORY / file)}
+    owners = packages_distributions()
+    # A namespace that several distributions share (google) belongs to clients that are installed by those who use them.
+    found = {owners[top][0].lower().replace("_", "-") for top in tops if len(set(owners.get(top, ()))) == 1} - {OWN}
+    names = sorted({"bentoml", *found, *product(recipe.modality).REQUIREMENTS})
+    return [f"{name}=={installed(name).partition('+')[0]}" for name in names]
 
 
-def _lay_out(folder: Path, recipe: ImageRecipe, model: Artifact, labels: Mapping[str, str]) -> None:
+def module_name(file: Path) -> str:
+    """Dotted name of a source file of this repository."""
+    parts = file.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _lay_out(folder: Path, recipe: Recipe, model: Artifact, labels: Mapping[str, str]) -> None:
     """The build context: code, model (hard links where possible) and package.json, which serving.bundled reads."""
-    for file in _shipped():
+    for file in _shipped(recipe, model.path):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(REPOSITORY / file, folder / file)
     shutil.copytree(model.path, folder / "model", copy_function=_link)
-    config = recipe.package.model_dump(mode="json", exclude={"model", "trigger", "seed"})
-    write_json(folder / "package.json", {"config": config, "labels": dict(labels)})
+    facts = {
+        "name": recipe.name,
+        "modality": recipe.modality,
+        "product": modality(recipe.modality).product,
+        "config": recipe.package.model_dump(mode="json"),
+        "labels": dict(labels),
+    }
+    write_json(folder / "package.json", facts)
 
 
 def _link(source: str, target: str) -> str:
@@ -197,7 +171,7 @@ def _link(source: str, target: str) -> str:
     return target
 
 
-def _bentoml_build(folder: Path, tag: str, recipe: ImageRecipe, labels: Mapping[str, str]) -> None:
+def _bentoml_build(folder: Path, tag: str, recipe: Recipe, labels: Mapping[str, str]) -> None:
     """In a process of its own: building imports the service from its context and changes the working directory.
 
     By the function and not by `bentoml build`, which refuses a context below a hidden folder.
@@ -210,8 +184,12 @@ def _bentoml_build(folder: Path, tag: str, recipe: ImageRecipe, labels: Mapping[
         "build_ctx": str(folder),
         "description": f"# {tag}\n\n{recipe.description or 'A character model.'}\n",
         "labels": dict(labels),
-        "include": ["components/", "serving/", "model/", "package.json"],
-        "python": {"packages": requirements(), "lock_packages": False},
+        "include": [
+            *sorted({f"{file.parts[0]}/" for file in _shipped(recipe, folder / "model")}),
+            "model/",
+            "package.json",
+        ],
+        "python": {"packages": requirements(recipe, folder / "model"), "lock_packages": False},
         "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
     }
     command = [sys.executable, "-c", "import bentoml, json, sys; bentoml.build(**json.load(sys.stdin))"]

@@ -19,8 +19,9 @@ from prefect.states import Completed
 from components import tracking
 from components.contracts import FIGURES
 from components.errors import KyaraError
-from components.recipe import ImageRecipe, StepConfig
-from components.runner import run_stage, stage_names
+from components.modalities import stage_names
+from components.recipe import Recipe
+from components.runner import run_stage
 from components.settings import quiet_environment
 from flows.heartbeat import beating, refuse_if_busy
 from flows.log import StageLog
@@ -35,7 +36,7 @@ RETRIES, RETRY_SECONDS = 2, 10
 class Production:
     """What the steps of one run share, and what they add to it."""
 
-    recipe: ImageRecipe
+    recipe: Recipe
     run_id: str
     flow_run_id: str
     mlflow_run_id: str
@@ -94,7 +95,7 @@ def _track(name: str, step: Step, production: Production) -> bool:
     recipe = production.recipe
     run = tracking.start_run(recipe.name, name, _tags(production, name), parent=production.mlflow_run_id)
     with tracking.closing(run), StageLog(production.run_id, name, log_file(production.run_id), run) as log:
-        log.params(_own_settings(recipe, name))
+        log.params(_section(recipe, name))
         started = time.perf_counter()
         skipped = step(production, log)
         production.seconds[name] = time.perf_counter() - started
@@ -132,7 +133,7 @@ def _package(production: Production, log: StageLog) -> bool:
     return current
 
 
-def _steps(recipe: ImageRecipe) -> Iterator[tuple[str, Step]]:
+def _steps(recipe: Recipe) -> Iterator[tuple[str, Step]]:
     for stage in stage_names(recipe):
         yield stage, partial(_compute, stage)
     yield "promote", _promote
@@ -149,10 +150,10 @@ def _tags(production: Production, stage: str) -> dict[str, str | None]:
     }
 
 
-def _own_settings(recipe: ImageRecipe, name: str) -> dict[str, Any]:
-    """The section of one step without what the whole recipe shares."""
-    step: StepConfig = recipe.step(name)
-    return step.model_dump(mode="json", exclude={"model", "trigger", "seed"})
+def _section(recipe: Recipe, name: str) -> dict[str, Any]:
+    """What the recipe says of one step."""
+    found: dict[str, Any] = getattr(recipe, name).model_dump(mode="json")
+    return found
 
 
 def _flow_run_name() -> str:
@@ -194,7 +195,7 @@ def produce(recipe: str, overrides: dict[str, Any] | None = None, run_id: str | 
     return production.result()
 
 
-def _start_parent(recipe: ImageRecipe, run_id: str, flow_run: str, config: Path) -> str:
+def _start_parent(recipe: Recipe, run_id: str, flow_run: str, config: Path) -> str:
     """The product's MLflow run, with everything that a comparison of two products may ask for."""
     digest = tracking.data_digest()
     tags = {"kyara.run_id": run_id, "kyara.recipe": recipe.name, "prefect.flow_run_id": flow_run, "dvc.digest": digest}
@@ -202,9 +203,7 @@ def _start_parent(recipe: ImageRecipe, run_id: str, flow_run: str, config: Path)
         recipe.name, run_id, {**tags, "kyara.stage": "produce", "mlflow.note.content": recipe.description}
     )
     with tracking.MlflowLog(parent) as log:
-        shared = recipe.model_dump(mode="json", include={"model", "trigger", "seed"})
-        sections = {name: _own_settings(recipe, name) for name in (*stage_names(recipe), "promote", "package")}
-        log.params({**shared, **sections, "data.digest": digest})
+        log.params({**recipe.model_dump(mode="json", exclude={"name", "description"}), "data.digest": digest})
         log.file(config)
     if digest is not None:
         tracking.log_input(parent, "data", digest, "data.dvc")

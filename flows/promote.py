@@ -15,9 +15,10 @@ from typing import Any
 from components import artifact, tracking
 from components.contracts import FIGURES, RunLog
 from components.errors import GateRefused, KyaraError, TrackingError
-from components.modalities import modality, resolve
-from components.recipe import ImageRecipe
-from components.runner import stage_folder, stage_names
+from components.gate import decide
+from components.modalities import product, stage_function, stage_names
+from components.recipe import Recipe
+from components.runner import stage_folder, stage_outputs
 from components.settings import settings
 from components.tracking import ModelVersion
 
@@ -51,12 +52,20 @@ class Promotion:
         }
 
 
-def models_folder(recipe: str, modality: str = "image") -> Path:
+def models_folder(recipe: str, modality: str) -> Path:
     """Where a recipe's versions and their `champion` pointer lie."""
     return settings().models_dir / modality / recipe
 
 
-def promote(recipe: ImageRecipe, mlflow_run: str, origin: Mapping[str, str], log: RunLog) -> Promotion:
+def modality_of(recipe: str) -> str:
+    """The modality under which a recipe's versions lie. Raises TrackingError where there are none."""
+    found = sorted(folder.parent.name for folder in settings().models_dir.glob(f"*/{recipe}") if folder.is_dir())
+    if not found:
+        raise TrackingError(f"recipe {recipe!r} has no promoted version.", hint=f"Make one: `kyara produce {recipe}`.")
+    return found[0]
+
+
+def promote(recipe: Recipe, mlflow_run: str, origin: Mapping[str, str], log: RunLog) -> Promotion:
     """Register what the stages made, ask the gate, and make it the champion.
 
     Args:
@@ -89,7 +98,7 @@ def promote(recipe: ImageRecipe, mlflow_run: str, origin: Mapping[str, str], log
     return Promotion(version, folder / version.number, True)
 
 
-def rollback(recipe: str, to: str | None = None, modality: str = "image") -> Promotion:
+def rollback(recipe: str, to: str | None = None) -> Promotion:
     """Make an earlier version the champion again; the one that leaves is withdrawn.
 
     Args:
@@ -101,7 +110,7 @@ def rollback(recipe: str, to: str | None = None, modality: str = "image") -> Pro
     champion = tracking.champion(recipe)
     if champion is None:
         raise TrackingError(f"recipe {recipe!r} has no champion.", hint=f"Make one: `kyara produce {recipe}`.")
-    folder = models_folder(recipe, modality)
+    folder = models_folder(recipe, modality_of(recipe))
     usable = {
         each.number: each for each in tracking.versions(recipe) if _was_accepted(each) and _sealed(folder / each.number)
     }
@@ -133,9 +142,9 @@ def _sealed(folder: Path) -> bool:
     return (folder / artifact.MANIFEST).is_file()
 
 
-def product_digest(recipe: ImageRecipe) -> str:
+def product_digest(recipe: Recipe) -> str:
     """Digest of what all stages of a recipe made. Raises ArtifactError where one has not been run."""
-    digests = {stage: artifact.open_sealed(stage_folder(recipe, stage)).digest for stage in stage_names(recipe)}
+    digests = {stage: artifact.open_sealed(folder).digest for stage, folder in stage_outputs(recipe).items()}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 
@@ -152,42 +161,35 @@ def _is_pointed(folder: Path, version: str) -> bool:
         return False
 
 
-def _registered(
-    recipe: ImageRecipe, digest: str, mlflow_run: str, origin: Mapping[str, str], log: RunLog
-) -> ModelVersion:
+def _registered(recipe: Recipe, digest: str, mlflow_run: str, origin: Mapping[str, str], log: RunLog) -> ModelVersion:
     """The version of this product: the one that an earlier, refused or interrupted run registered, or a new one."""
-    from components.image.product import LORA, assemble
-
-    train, distill = stage_folder(recipe, "train"), stage_folder(recipe, "distill")
     data = tracking.data_digest()
     known = [each for each in tracking.versions(recipe.name) if each.tags.get("digest") == digest]
-    if known:
-        version = known[-1]
-    else:
-        tracking.log_folder(mlflow_run, train / LORA, f"model/{LORA}")
-        version = tracking.register(
-            recipe.name,
-            mlflow_run,
-            {**origin, "digest": digest, "state": PENDING, **({"dvc.digest": data} if data else {})},
-        )
+    tags = {**origin, "digest": digest, "state": PENDING, **({"dvc.digest": data} if data else {})}
+    version = known[-1] if known else tracking.register(recipe.name, mlflow_run, tags)
     out = models_folder(recipe.name, recipe.modality) / version.number
     if not _sealed(out):
-        parents = {
-            "evaluate": artifact.open_sealed(stage_folder(recipe, "evaluate")).digest,
-            "mlflow.run_id": version.run_id,
-        }
-        parents |= {"dvc": data} if data else {}
-        measured = stage_folder(recipe, "evaluate")
-        assemble(recipe, train, distill, out, version=version.number, parents=parents, measured=measured)
+        made = product(recipe.modality)
+        parents = {"mlflow.run_id": version.run_id, **({"dvc": data} if data else {})}
+        made.assemble(recipe, stage_outputs(recipe), out, version=version.number, parents=parents)
+        for part in made.REGISTERED:
+            if (out / part).is_dir():
+                tracking.log_folder(version.run_id, out / part, f"model/{part}")
         log.message(f"version {version.number} lies in {out}")
     return tracking.tag_version(version, {"folder": str(out)})
 
 
-def _ask_gate(recipe: ImageRecipe, champion: ModelVersion | None, log: RunLog) -> tuple[str, ...]:
-    """What speaks against the model that the stages made; nothing: it may be promoted."""
-    from components.gate import decide
+def measuring_stage(recipe: Recipe) -> str:
+    """The stage whose figures decide: the last."""
+    return stage_names(recipe)[-1]
 
-    candidate: Figures = json.loads((stage_folder(recipe, "evaluate") / FIGURES).read_text(encoding="utf-8"))
+
+def _ask_gate(recipe: Recipe, champion: ModelVersion | None, log: RunLog) -> tuple[str, ...]:
+    """What speaks against the model that the stages made; nothing: it may be promoted."""
+
+    candidate: Figures = json.loads(
+        (stage_folder(recipe, measuring_stage(recipe)) / FIGURES).read_text(encoding="utf-8")
+    )
     history = [recorded_figures(each) for each in tracking.versions(recipe.name) if _was_accepted(each)]
     present = None if champion is None else recorded_figures(champion)
     decision = decide(recipe.promote, candidate, present, history)
@@ -209,23 +211,21 @@ def recorded_figures(version: ModelVersion) -> Figures:
     return found
 
 
-def _measured_again(recipe: ImageRecipe, champion: ModelVersion, candidate: Figures, log: RunLog) -> Figures:
+def _measured_again(recipe: Recipe, champion: ModelVersion, candidate: Figures, log: RunLog) -> Figures:
     """The champion's figures by the candidate's judge and prompts, from an earlier comparison where there was one."""
     out = settings().artifacts / recipe.name / f"champion-{champion.number}"
     return _kept_figures(out, candidate) or evaluate_champion(recipe, champion, out, log)
 
 
-def evaluate_champion(recipe: ImageRecipe, champion: ModelVersion, out: Path, log: RunLog) -> Figures:
-    """Run the evaluate stage on a promoted folder, which holds what `train` and `distill` made. Raises KyaraError."""
-    from components.image.product import read_model
-
-    model = read_model(models_folder(recipe.name, recipe.modality) / champion.number)
+def evaluate_champion(recipe: Recipe, champion: ModelVersion, out: Path, log: RunLog) -> Figures:
+    """Measure a promoted folder as the last stage measured what the stages made. Raises KyaraError."""
+    folder = models_folder(recipe.name, recipe.modality) / champion.number
+    config, inputs = product(recipe.modality).measured_again(recipe, folder)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    config = recipe.evaluate.model_copy(update={"model": model.base, "trigger": model.card.trigger})
-    inputs = {name: settings().resolve(path) for name, path in config.sources().items()}
-    inputs |= {"dataset": stage_folder(recipe, "dataset"), "train": model.folder, "distill": model.folder}
-    resolve(modality(recipe.modality).stages["evaluate"])(config, inputs, out, log)
+    outside = {name: settings().resolve(path) for name, path in config.sources().items()}
+    stages = {name: path for name, path in stage_outputs(recipe).items() if name != measuring_stage(recipe)}
+    stage_function(recipe, measuring_stage(recipe))(config, {**outside, **stages, **inputs}, out, log)
     found: Figures = json.loads((out / FIGURES).read_text(encoding="utf-8"))
     return found
 

@@ -1,88 +1,52 @@
-"""The run as one self-contained page: what went in, what came out, and what it measures."""
+"""The run as one self-contained page: what went in, what came out, and what it measures.
+
+The recipe's goals say which figures come first, the modality's product which pictures are shown.
+"""
 
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.artifact import replacing, write_json
+from components.modalities import product
+from components.recipe import Goal, Recipe
+from components.runner import stage_outputs
 
 TEMPLATES = Path(__file__).parent / "templates"
-INPUT_PICTURES = 16
 
 Report = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Goal:
-    """What a figure should reach: at least or at most `bound`; `stretch` is the wish beyond it."""
-
-    key: str
-    bound: float | None = None
-    at_least: bool = True
-    stretch: float | None = None
-    unit: str = ""
-
-    def reached(self, value: float) -> bool | None:
-        """Whether `value` reaches the bound; None without one."""
-        if self.bound is None:
-            return None
-        return value >= self.bound if self.at_least else value <= self.bound
-
-
-GOALS = (
-    Goal("judge.mean_accuracy", 0.97),
-    Goal("vae.psnr", 28, unit="dB"),
-    Goal("base.adherence", 0.90, stretch=0.97),
-    Goal("lora.adherence"),
-    Goal("lora.adherence_drop", 0.03, at_least=False),
-    Goal("lora.style", 0.95),
-    Goal("lora.copying", 0.02, at_least=False),
-    Goal("lcm4.adherence"),
-    Goal("lcm4.style"),
-    Goal("fidelity.adherence_ratio", 0.97),
-    Goal("fidelity.kid_gap", 0.05, at_least=False),
-    Goal("speed.baseline_ms", unit="ms"),
-    Goal("speed.served_ms", unit="ms"),
-    Goal("speed.algorithm", unit="×"),
-    Goal("speed.engine", unit="×"),
-    Goal("speed.total", 12, stretch=20, unit="×"),
-)
-
-
-def write(report: Report, folders: Mapping[str, Path], out: Path) -> Path:
+def write(report: Report, recipe: Recipe, out: Path) -> Path:
     """Write out/report.json and out/report.html; returns the page.
 
     Args:
         report: flat dotted keys, such as `lora.adherence` and `lora.adherence.interval`.
-        folders: sealed output of each stage by name; a missing one leaves its section out.
         out: folder of the report.
     """
     write_json(out / "report.json", dict(report))
     page = out / "report.html"
     with replacing(page) as temporary:
-        temporary.write_text(render(report, folders), encoding="utf-8")
+        temporary.write_text(render(report, recipe), encoding="utf-8")
     return page
 
 
-def render(report: Report, folders: Mapping[str, Path]) -> str:
-    """The page as text, everything inline."""
+def render(report: Report, recipe: Recipe) -> str:
+    """The page as text, everything inline. Stages that have not run leave their sections out."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    folders = {stage: folder for stage, folder in stage_outputs(recipe).items() if folder.is_dir()}
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.globals["t"] = texts()
     return environment.get_template("report.html").render(
         report=report,
-        rows=[_row(goal, report) for goal in GOALS if goal.key in report],
+        tiles=_tiles(report, recipe),
+        rows=[_row(key, goal, report) for key, goal in recipe.promote.goals.items() if key in report],
         seconds=_seconds(report),
-        kept=_pictures(_images(folders, "dataset", "images/*.png")[:INPUT_PICTURES]),
         dropped=_dropped(folders),
-        curves=_pictures(_images(folders, "train", "curves.png") + _images(folders, "distill", "curves.png")),
-        samples=_pictures(_images(folders, "train", "samples/*.png")),
-        compare=_pictures(_images(folders, "evaluate", "grids/compare.png")),
-        grids=_pictures(_images(folders, "evaluate", "xy.png") + _images(folders, "evaluate", "plots/*.png")),
+        sections=_sections(recipe, folders),
     )
 
 
@@ -92,20 +56,39 @@ def texts() -> dict[str, dict[str, str]]:
     return {key: {name: table[key] for name, table in languages.items()} for key in languages["ja"]}
 
 
-def _row(goal: Goal, report: Report) -> dict[str, Any]:
-    value = float(report[goal.key])
+def _tiles(report: Report, recipe: Recipe) -> list[dict[str, str]]:
+    """The product's headlines, of those figures that were measured."""
+    found = [(key, text, unit) for key, text, unit in product(recipe.modality).HEADLINES if key in report]
+    return [{"text": text, "value": _number(float(report[key]), unit)} for key, text, unit in found]
+
+
+def _row(key: str, goal: Goal, report: Report) -> dict[str, Any]:
+    value = float(report[key])
+    interval = [float(end) for end in report.get(f"{key}.interval", ())]
+    reached = goal.reached(value)
     return {
-        "key": goal.key,
+        "key": key,
         "value": _number(value, goal.unit),
-        "interval": " – ".join(_number(float(end), "") for end in report.get(f"{goal.key}.interval", ())),
-        "goal": "" if goal.bound is None else f"{'≥' if goal.at_least else '≤'} {_number(goal.bound, goal.unit)}",
-        "reached": goal.reached(value),
+        "note": str(report.get(f"{key}.name", "")),
+        "interval": " – ".join(_number(end, "") for end in interval),
+        "goal": _bounds(goal),
+        # An interval that holds the bound says nothing for certain: such a goal is neither ticked nor crossed.
+        "reached": reached if all(goal.reached(end) is reached for end in interval) else None,
     }
 
 
+def _bounds(goal: Goal) -> str:
+    bounds = [
+        f"{sign} {_number(end, goal.unit)}" for sign, end in (("≥", goal.min), ("≤", goal.max)) if end is not None
+    ]
+    return ", ".join(bounds)
+
+
 def _number(value: float, unit: str) -> str:
-    digits = {"ms": 0, "×": 1, "dB": 1}.get(unit, 3)
-    return f"{value:.{digits}f}{' ' if unit else ''}{unit}"
+    if unit == "%":
+        return f"{100 * value:.0f} %"
+    digits = {"ms": 0, "×": 1, "dB": 1, "1": 0}.get(unit, 3)
+    return f"{value:.{digits}f}" + ("" if unit in ("", "1") else f" {unit}")
 
 
 def _seconds(report: Report) -> list[tuple[str, float]]:
@@ -121,10 +104,14 @@ def _dropped(folders: Mapping[str, Path]) -> list[dict[str, str]]:
     return found
 
 
-def _images(folders: Mapping[str, Path], stage: str, pattern: str) -> list[Path]:
-    return (
-        sorted(folders[stage].glob(pattern), key=lambda path: (len(path.name), path.name)) if stage in folders else []
-    )
+def _sections(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, list[dict[str, str]]]:
+    """Pictures by title key, in the product's order; a title without pictures is left out."""
+    sections: dict[str, list[dict[str, str]]] = {}
+    for title, stage, pattern, most in product(recipe.modality).PICTURES:
+        if stage in folders:
+            paths = sorted(folders[stage].glob(pattern), key=lambda path: (len(path.name), path.name))[:most]
+            sections.setdefault(title, []).extend(_pictures(paths))
+    return {title: pictures for title, pictures in sections.items() if pictures}
 
 
 def _pictures(paths: Sequence[Path]) -> list[dict[str, str]]:

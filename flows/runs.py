@@ -8,7 +8,7 @@ from typing import Any
 
 from components.artifact import write_json
 from components.errors import RequestError
-from components.recipe import ImageRecipe
+from components.recipe import Recipe
 from components.settings import settings
 
 PATTERN = re.compile(r"\d{8}_\d{6}_[0-9a-f]{4}")
@@ -38,7 +38,7 @@ def log_file(run_id: str) -> Path:
     return settings().logs / f"train_{run_id}.log"
 
 
-def write_config(run_id: str, recipe: ImageRecipe) -> Path:
+def write_config(run_id: str, recipe: Recipe) -> Path:
     """runs/<id>/config.json: the recipe with every default spelled out."""
     file = run_folder(run_id) / "config.json"
     write_json(file, recipe.model_dump(mode="json"))

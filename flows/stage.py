@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from components.errors import KyaraError, RecipeError
-from components.recipe import ImageRecipe, load_recipe
+from components.modalities import load_recipe
+from components.recipe import Recipe
 from components.settings import quiet_environment, settings
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -66,7 +67,7 @@ def _place(target: dict[str, Any], parts: Sequence[str], value: Any) -> None:
     target[parts[-1]] = value
 
 
-def open_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> ImageRecipe:
+def open_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe behind a path or bare name. Raises RecipeError."""
     return load_recipe(find_recipe(name), overrides)
 

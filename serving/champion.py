@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,29 +13,19 @@ from typing import Any
 from components.artifact import MANIFEST, POINTER, open_sealed, pointed
 from components.contracts import Generator
 from components.errors import ArtifactError, KyaraError
-from components.image.generation.request import GenerateRequest
-from components.prompting.schema import RobustPrompt
 
 logger = logging.getLogger("bentoml.kyara")
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0  # seconds
 
-Prepare = Callable[[GenerateRequest], tuple[GenerateRequest, RobustPrompt | None]]
-
-
-def as_typed(request: GenerateRequest) -> tuple[GenerateRequest, None]:
-    """A request that nobody reads."""
-    return request, None
-
 
 @dataclass(frozen=True)
 class Served:
-    """A warm model: its generator, its card (what `GET /model` shows), its folder, and what prepares a request."""
+    """A warm model: its generator, its card (what `GET /model` shows), and its folder."""
 
     generator: Generator
-    card: dict[str, Any]
+    card: Mapping[str, Any]
     folder: Path
-    prepare: Prepare = as_typed
 
     @property
     def label(self) -> str:

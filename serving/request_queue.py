@@ -98,7 +98,7 @@ class RequestQueue:
             while (event := await loop.run_in_executor(self._thread, next, events, None)) is not None:
                 if isinstance(event, Done):
                     return event
-            raise KyaraError("the generation ended without a picture.")
+            raise KyaraError("the generation ended without an answer.")
         finally:
             await asyncio.shield(loop.run_in_executor(self._thread, events.close))
 

@@ -1,8 +1,8 @@
-"""The BentoML service `kyara`: text to image from the champion.
+"""The BentoML service `kyara`: answers from the champion, whatever its modality.
 
-POST /generate  JSON -> image/png; GET /model, /livez, /readyz (once a model is warm), /metrics, and a form at /.
-A request is checked (host and origin, size, JSON, fields) and takes a place in the queue; then its prompt is read
-(Japanese or English, mistakes allowed), it waits for its turn, and is drawn step by step in the engine's thread.
+POST /generate  JSON -> the product's media type; GET /model, /livez, /readyz (once a model is warm), /metrics, and a
+form at /. A request is checked (host and origin, size, JSON, fields), takes a place in the queue, waits for its turn,
+and is answered step by step in the engine's thread; all between a request and its answer is the product's generator's.
 """
 
 import asyncio
@@ -20,16 +20,10 @@ from starlette.responses import Response
 
 from components.contracts import Done
 from components.errors import KyaraError
-from components.image.generation.request import GenerateRequest, PictureRequest
-from components.image.reading import read, worded
 from components.origins import TrustedOriginMiddleware
-from components.portraits.reader.lexicon import LexiconClient
-from components.prompting.confidence import read_calibration
-from components.prompting.generator import RobustPromptGenerator
-from components.prompting.schema import RobustPrompt
 from components.settings import settings
 from serving.body_limit import BodyLimitMiddleware
-from serving.bundled import read_bundled, read_figures
+from serving.bundled import read_bundled
 from serving.champion import Champion, Served
 from serving.errors import NotReadyError, answer, unexpected
 from serving.pages import application
@@ -40,6 +34,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bentoml.kyara")
 
+BUNDLED = read_bundled()
+PRODUCT = BUNDLED.open_product()
+
 # Longer than any generation; the queue bounds how many wait.
 TIMEOUT_SECONDS = 600
 # As nginx logs a client that closed the connection; nobody receives it.
@@ -47,14 +44,13 @@ CLIENT_GONE = 499
 
 
 class Kyara:
-    """Anime pictures from one measured, promoted model."""
+    """Answers from one measured, promoted model."""
 
     metrics: "Metrics"
 
     def __init__(self) -> None:
-        self.bundled = read_bundled()
-        self.champion = Champion(self.load, pinned=self.bundled.model, watched=self.bundled.watched)
-        self.queue = RequestQueue(self.bundled.config.max_concurrency)
+        self.champion = Champion(self.load, pinned=BUNDLED.model, watched=BUNDLED.watched)
+        self.queue = RequestQueue(BUNDLED.max_concurrency)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
@@ -76,25 +72,9 @@ class Kyara:
 
     def load(self, folder: Path) -> Served:
         """A model folder as a verified, warm model. Heavy: runs in the champion's thread."""
-        from components.image.generator import ImageGenerator
-
-        config = self.bundled.config
-        generator = ImageGenerator.load(folder, config.engine, config.precision, config.max_error)
-        promoted = generator.promoted
-        card = {
-            **promoted.card.model_dump(mode="json"),
-            "digest": promoted.digest,
-            "engine": generator.engine.name,
-            "metrics": read_figures(folder),
-            "labels": dict(self.bundled.labels) if folder == self.bundled.model else {},
-        }
-        reader = RobustPromptGenerator(LexiconClient(), calibration=read_calibration(folder))
-
-        def prepare(request: GenerateRequest) -> tuple[GenerateRequest, RobustPrompt | None]:
-            prompt = read(request, reader)
-            return worded(request, prompt, promoted.card.trigger, generator.bundle.count_tokens), prompt
-
-        return Served(generator, card, folder, prepare)
+        generator = PRODUCT.load(folder, BUNDLED.config)
+        labels = dict(BUNDLED.labels) if folder == BUNDLED.model else {}
+        return Served(generator, {**generator.card, "labels": labels}, folder)
 
     def served(self) -> Served:
         """The model of this moment. Raises NotReadyError."""
@@ -102,18 +82,18 @@ class Kyara:
             raise NotReadyError("no model is warm yet.", retry_after=5)
         return self.champion.current
 
-    @bentoml.api(route="/generate", input_spec=PictureRequest)  # type: ignore[untyped-decorator]
-    async def generate(self, ctx: bentoml.Context, **fields: Any) -> Annotated[bytes, ContentType("image/png")]:
-        """Draw one picture. The answer's headers name the seed and the model; the PNG carries all parameters."""
-        response = await self._respond(GenerateRequest.model_validate(fields), ctx.request)
+    @bentoml.api(route="/generate", input_spec=PRODUCT.Request)  # type: ignore[untyped-decorator]
+    async def generate(self, ctx: bentoml.Context, **fields: Any) -> Annotated[bytes, ContentType(PRODUCT.MEDIA_TYPE)]:
+        """Answer one request. Headers name the seed and the model; a picture carries all parameters."""
+        response = await self._respond(PRODUCT.Request.model_validate(fields), ctx.request)
         ctx.response.status_code = response.status_code  # BentoML would make it 200
         self.metrics.requests.labels(str(response.status_code)).inc()
         return response  # type: ignore[return-value]  # BentoML passes a ready response on
 
-    async def _respond(self, request: GenerateRequest, http: Request) -> Response:
+    async def _respond(self, request: Any, http: Request) -> Response:
         try:
             with self.metrics.depth.track_inprogress():
-                return await self._draw(request, http)
+                return await self._answer(request, http)
         except KyaraError as error:
             return answer(error)
         except ClientGoneError:
@@ -123,36 +103,37 @@ class Kyara:
             logger.exception("generation failed: %s", request)
             return unexpected()
 
-    async def _draw(self, request: GenerateRequest, http: Request) -> Response:
-        """The picture of the model that serves when the request's turn comes."""
+    async def _answer(self, request: Any, http: Request) -> Response:
+        """The answer of the model that serves when the request's turn comes."""
         began = time.perf_counter()
         served = self.served()
 
         def start() -> Events:
             nonlocal served
             served = self.served()
-            return cast(Events, served.generator.generate(asked))
+            return cast(Events, served.generator.run(request))
 
         with self.queue.place() as run:
-            asked, prompt = await asyncio.to_thread(served.prepare, request)
             done = await run(start, lambda: left(http))
         seconds = time.perf_counter() - began
         self.metrics.seconds.labels(served.label).observe(seconds)
-        return picture(done, prompt, served, seconds)
+        return answered(done, served, seconds)
 
 
-def picture(done: Done, prompt: RobustPrompt | None, served: Served, seconds: float) -> Response:
-    """PNG bytes with what made them in the headers (text percent-encoded); `seconds` counts from arrival."""
-    read_as = {} if prompt is None else {"X-Kyara-Confidence": f"{prompt.confidence:.3f}"}
+TOLD = ("prompt", "seed", "confidence")
+"""What of an answer's metadata stands in headers too (X-Kyara-Prompt, …; text percent-encoded)."""
+
+
+def answered(done: Done, served: Served, seconds: float) -> Response:
+    """The content with what made it in the headers; `seconds` counts from arrival."""
+    told = {f"X-Kyara-{name.title()}": quote(str(done.metadata[name])) for name in TOLD if name in done.metadata}
     headers = {
-        **read_as,
-        "X-Kyara-Prompt": quote(str(done.metadata["prompt"])),
-        "X-Kyara-Seed": str(done.metadata["seed"]),
+        **told,
         "X-Kyara-Model": served.label,
         "X-Kyara-Seconds": f"{seconds:.3f}",
         "Cache-Control": "no-store",
     }
-    return Response(done.png, media_type="image/png", headers=headers)
+    return Response(done.content, media_type=done.media_type, headers=headers)
 
 
 async def left(http: Request) -> None:
@@ -176,5 +157,5 @@ kyara.add_asgi_middleware(
     allow_headers=("Content-Type",),
     expose_headers=("*",),
 )
-kyara.add_asgi_middleware(BodyLimitMiddleware, schemas={"/generate": PictureRequest})
+kyara.add_asgi_middleware(BodyLimitMiddleware, schemas={"/generate": PRODUCT.Request})
 kyara.mount_asgi_app(application, path="/")

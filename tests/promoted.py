@@ -6,15 +6,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.recipe import ImageRecipe, parse_recipe
+from components.image.recipe import ImageRecipe
+from components.modalities import parse_recipe
 from components.settings import settings
 from tests.tiny import RESOLUTION, tiny_sd15
 
 
 def tiny_recipe(**package: Any) -> ImageRecipe:
-    """A product on the tiny base."""
+    """A product on the tiny base, whose prompts are read."""
     model = {"base": str(tiny_sd15()), "resolution": RESOLUTION}
-    return parse_recipe({"name": "tiny", "trigger": "kyarachar", "model": model, "package": package}, "test")
+    shared = {"name": "tiny", "trigger": "kyarachar", "model": model, "reader": "portraits"}
+    recipe = parse_recipe({**shared, "dataset": {"source": "nowhere"}, "package": package}, "test")
+    assert isinstance(recipe, ImageRecipe)
+    return recipe
 
 
 def tiny_version(models: Path, version: str, *, seed: int = 0) -> Path:
@@ -22,15 +26,15 @@ def tiny_version(models: Path, version: str, *, seed: int = 0) -> Path:
     from components.image.product import LCM, LORA, assemble
 
     recipe = tiny_recipe()
-    train, distill = (models / f".stages-{version}" / stage for stage in ("train", "distill"))
+    train, distill, evaluate = (models / f".stages-{version}" / stage for stage in ("train", "distill", "evaluate"))
     _adapter(tiny_sd15(), train / LORA, seed)
     _write(train / LORA / "metadata.json", {"license": "CC0-1.0", "trigger": recipe.trigger})
     _adapter(tiny_sd15(), distill / LCM / "lcm_lora", seed + 1)
     facts = {"mode": "lora", "steps": 4, "guidance": 4.0, "base": recipe.model.base, "trigger": recipe.trigger}
     _write(distill / LCM / "metadata.json", facts)
     out = models / "image" / recipe.name / version
-    _write(distill / "metrics.json", {"lora.style": 1.0})
-    assemble(recipe, train, distill, out, version=version, measured=distill)
+    _write(evaluate / "metrics.json", {"lora.style": 1.0})
+    assemble(recipe, {"train": train, "distill": distill, "evaluate": evaluate}, out, version=version)
     return out
 
 

@@ -1,6 +1,6 @@
 """Stages that compute nothing but behave: they log, resume, fail on request. For tests of what runs stages.
 
-`evaluate.reference` names a JSON file of the figures that are "measured".
+`prompts` names a JSON file of the figures that are "measured".
 """
 
 import json
@@ -29,6 +29,14 @@ GOOD = {
     "fidelity.similarity": 0.9,
     "judge.digest": "judge-1",
     "prompts.digest": "prompts-1",
+}
+
+
+THRESHOLDS = {
+    "lora.style": {"min": 0.9},
+    "lora.copying": {"max": 0.05},
+    "fidelity.adherence_ratio": {"min": 0.9},
+    "fidelity.similarity": {"min": 0.1},
 }
 
 
@@ -64,7 +72,7 @@ def distill(_config: Any, _inputs: Mapping[str, Path], out: Path, _log: RunLog) 
 
 def evaluate(_config: Any, inputs: Mapping[str, Path], out: Path, log: RunLog) -> None:
     assert (inputs["train"] / "anime-lora-final").is_dir() and (inputs["distill"] / "lcm_distilled_model").is_dir()
-    shutil.copyfile(inputs["reference"], out / "metrics.json")
+    shutil.copyfile(inputs["prompts"], out / "metrics.json")
     log.table("rows", [{"variant": "lora", "style": 0.97}])
 
 
@@ -73,9 +81,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("dataset", "train", "distill", "evaluate")
     row = Modality(
         name="image",
-        recipe="components.recipe:ImageRecipe",
-        generator="components.image.generator:ImageGenerator",
+        recipe="components.image.recipe:ImageRecipe",
         stages=MappingProxyType({name: f"tests.stages:{name}" for name in names}),
+        product="components.image.product",
     )
     monkeypatch.setattr(modalities, "MODALITIES", MappingProxyType({"image": row}))
 
@@ -86,11 +94,12 @@ def write_recipe(folder: Path, name: str, figures: Mapping[str, Any] | None = No
     (folder / "pictures").mkdir(exist_ok=True)
     recipe = {
         "name": name,
+        "trigger": "kyarachar",
         "model": {"base": "nobody/nothing"},
+        "prompts": str(folder / "figures.json"),
         "dataset": {"source": str(folder / "pictures")},
-        "train": {"judge": None, "prompts": None, "epochs": 20},
-        "distill": {"prompts": None},
-        "evaluate": {"judge": None, "prompts": None, "reference": str(folder / "figures.json"), "base_style": None},
+        "train": {"epochs": 20},
+        "promote": {"thresholds": THRESHOLDS, "compare": ["lcm4.adherence", "lcm4.style"]},
         **sections,
     }
     file = folder / f"{name}.yaml"

@@ -25,7 +25,7 @@ from components.contracts import RunLog
 from components.errors import ModelError
 from components.image.families.bundle import Bundle, Family, load_bundle
 from components.image.generation.latent import pictures
-from components.recipe import TrainConfig
+from components.image.recipe import TrainConfig
 from components.settings import settings
 from components.tracking import data_digest
 

@@ -1,32 +1,74 @@
-"""A promoted model: one self-contained folder that `ImageGenerator` loads and the service watches.
+"""A promoted picture model: one self-contained folder that `load` turns into a generator and the service watches.
 
 model.json                 the card below
 base/                      the base model, copied where it is a local folder; a hub id stays a name in the card
 anime-lora-final/          the character LoRA, peft and kohya form
-lcm_distilled_model/       what makes it fast
-metrics.json               what was measured for it, where it was
+lcm_distilled_model/       what makes it fast, where the recipe distils
+judge/                     who chooses among several pictures, where the recipe has a judge with files
+metrics.json               what was measured for it
+calibration.json           how sure a prompt's picture is, where that was learnt
 manifest.json              digests of all files
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from components.artifact import Artifact, digest_of, open_sealed, replacing, seal, write_json
 from components.contracts import CALIBRATION, FIGURES
 from components.errors import ModelError
-from components.recipe import Frozen, ImageRecipe, ModelConfig
+from components.image import promptset
+from components.image.generation.request import GenerateRequest as Request
+from components.image.recipe import EvaluateConfig, ImagePackage, ImageRecipe, JudgeConfig, ModelConfig
+from components.plugins import dotted
+from components.recipe import Frozen
 from components.settings import settings
+
+if TYPE_CHECKING:
+    from components.image.generator import ImageGenerator
 
 CARD = "model.json"
 LORA = "anime-lora-final"
 LCM = "lcm_distilled_model"
+JUDGE = "judge"
+
+MEDIA_TYPE = "image/png"
+REGISTERED = (LORA, LCM)
+REQUIREMENTS = ("accelerate",)  # diffusers loads with it where it is there
+HEADLINES = (
+    ("lora.style", "style", "%"),
+    ("fidelity.adherence_ratio", "fidelity", "%"),
+    ("speed.total", "speed", "×"),
+    ("dataset.kept", "kept", "1"),
+)
+PICTURES = (
+    ("compare", "evaluate", "grids/compare.png", 1),
+    ("input", "dataset", "images/*.png", 16),
+    ("curves", "train", "curves.png", 1),
+    ("curves", "distill", "curves.png", 1),
+    ("samples", "train", "samples/*.png", 8),
+    ("grids", "evaluate", "xy.png", 1),
+    ("grids", "evaluate", "plots/*.png", 16),
+)
+
+__all__ = [
+    "MEDIA_TYPE",
+    "PICTURES",
+    "REGISTERED",
+    "REQUIREMENTS",
+    "Request",
+    "assemble",
+    "example",
+    "load",
+    "measured_again",
+    "plugins",
+]
 
 
 class ModelCard(Frozen):
@@ -38,8 +80,13 @@ class ModelCard(Frozen):
     modality: Literal["image"] = "image"
     model: ModelConfig = Field(description="The base; `base` is relative to this folder, or a hub id.")
     trigger: str = Field(description="Word that calls the character or style.")
-    mode: Literal["lora", "full"] = Field(description="How it was distilled.")
+    mode: Literal["none", "lora", "full"] = Field("none", description="How it was distilled; none: it was not.")
     steps: int = Field(ge=1, description="Steps of a picture unless a request says otherwise.")
+    guidance: float | None = Field(
+        None, description="Guidance scale unless a request says otherwise; null: as distilled."
+    )
+    reader: str | None = Field(None, description="Who reads prompts; null: they pass as typed.")
+    judge: JudgeConfig | None = Field(None, description="Who chooses among several pictures; paths as in `model`.")
     license: str = Field("", description="Licence of the training pictures.")
     parents: dict[str, str] = Field(default_factory=dict, description="Digests of what it was made from.")
 
@@ -58,53 +105,110 @@ class PromotedModel:
         local = self.folder / self.card.model.base
         return self.card.model.model_copy(update={"base": str(local)}) if local.is_dir() else self.card.model
 
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What was measured for it; empty where nothing was."""
+        file = self.folder / FIGURES
+        return _read(file) if file.is_file() else {}
+
+
+def load(folder: Path, options: Mapping[str, Any] | None = None) -> "ImageGenerator":
+    """A promoted model's folder, verified, fused, compiled and warm.
+
+    Raises:
+        ModelError, ArtifactError: the folder is not a sound promoted model.
+    """
+    from components.image.generator import ImageGenerator
+
+    package = ImagePackage.model_validate(dict(options or {}))
+    return ImageGenerator.load(folder, package.engine, package.precision, package.max_error)
+
+
+def measured_again(recipe: ImageRecipe, folder: Path) -> tuple[EvaluateConfig, Mapping[str, Path]]:
+    """How `evaluate` measures a promoted folder, which holds what `train` and `distill` made, as it did the stages."""
+    model = read_model(folder)
+    usual = recipe.step("evaluate")
+    assert isinstance(usual, EvaluateConfig)
+    config = usual.model_copy(update={"model": model.base, "trigger": model.card.trigger})
+    inputs = {"train": model.folder, **({} if model.card.mode == "none" else {"distill": model.folder})}
+    return config, inputs
+
+
+def example(recipe: ImageRecipe) -> dict[str, Any]:
+    """The first prompt of the report set; without a set the trigger alone."""
+    items = promptset.load(settings().resolve(recipe.prompts), "report", 1) if recipe.prompts else ()
+    return {"prompt": items[0].prompt if items else recipe.trigger, "seed": recipe.seed}
+
+
+def plugins(folder: Path) -> Sequence[str]:
+    """The card's reader and judge."""
+    card = read_model(folder).card
+    named = [] if card.reader is None else [dotted("reader", card.reader)]
+    named += [] if card.judge is None else [dotted("judge", card.judge.plugin)]
+    return [text.partition(":")[0] for text in named]
+
 
 def assemble(
     recipe: ImageRecipe,
-    train: Path,
-    distill: Path,
+    outputs: Mapping[str, Path],
     out: Path,
     *,
     version: str = "",
     parents: Mapping[str, str] | None = None,
-    measured: Path | None = None,
 ) -> Artifact:
-    """Put the outputs of `train` and `distill` and the base into one sealed folder; `out` appears whole or not at all.
+    """Put the stages' outputs and the base into one sealed folder; `out` appears whole or not at all.
 
     Args:
-        parents: digests worth remembering besides those of the two stages (data, DVC, runs).
-        measured: output of `evaluate`: its figures, which the service shows, and the calibration of prompts.
+        outputs: folders of `train`, `distill` where there is one, and `evaluate` (figures, calibration of prompts).
+        parents: digests worth remembering besides those of the stages (data, DVC, runs).
 
     Raises:
         ModelError: one of the parts is missing.
     """
+    origin = {**{stage: digest_of(folder) for stage, folder in outputs.items()}, **(parents or {})}
     base = settings().resolve(recipe.model.base)
-    student, lora = _read(distill / LCM / "metadata.json"), _read(train / LORA / "metadata.json")
-    origin = {"train": _digest(train), "distill": _digest(distill), **(parents or {})}
-    facts = {
-        "name": recipe.name,
-        "version": version,
-        "model": recipe.model.model_copy(update={"base": "base"} if base.is_dir() else {}),
-        "trigger": recipe.trigger,
-        "mode": student.get("mode"),
-        "steps": student.get("steps"),
-        "license": lora.get("license") or "",
-        "parents": origin,
-    }
-    card = _card(facts, distill / LCM / "metadata.json")
+    card = _new_card(recipe, outputs, version, origin, local=base.is_dir())
     with replacing(out) as folder:
         folder.mkdir()
         if base.is_dir():
             shutil.copytree(base, folder / "base", ignore=shutil.ignore_patterns(".*"))
-        shutil.copytree(train / LORA, folder / LORA)
-        shutil.copytree(distill / LCM, folder / LCM)
-        for file in () if measured is None else (measured / name for name in (FIGURES, CALIBRATION)):
-            if file.is_file():
-                shutil.copyfile(file, folder / file.name)
+        shutil.copytree(outputs["train"] / LORA, folder / LORA)
+        if "distill" in outputs:
+            shutil.copytree(outputs["distill"] / LCM, folder / LCM)
+        if card.judge is not None and card.judge.folder == JUDGE and recipe.judge is not None:
+            shutil.copytree(settings().resolve(str(recipe.judge.folder)), folder / JUDGE)
+        for name in (FIGURES, CALIBRATION):
+            if "evaluate" in outputs and (outputs["evaluate"] / name).is_file():
+                shutil.copyfile(outputs["evaluate"] / name, folder / name)
         write_json(folder / CARD, card.model_dump(mode="json"))
         fingerprint = hashlib.sha256(json.dumps(card.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
         seal(folder, fingerprint, origin, {"name": recipe.name, "version": version})
     return open_sealed(out)
+
+
+def _new_card(
+    recipe: ImageRecipe, outputs: Mapping[str, Path], version: str, origin: Mapping[str, str], *, local: bool
+) -> ModelCard:
+    lora = _read(outputs["train"] / LORA / "metadata.json")
+    origins = outputs["train"] / LORA / "metadata.json"
+    facts: dict[str, Any] = {
+        "name": recipe.name,
+        "version": version,
+        "model": recipe.model.model_copy(update={"base": "base"} if local else {}),
+        "trigger": recipe.trigger,
+        "reader": recipe.reader,
+        "judge": recipe.judge
+        and recipe.judge.model_copy(update={"folder": recipe.judge.folder and JUDGE, "reference": None}),
+        "license": lora.get("license") or "",
+        "parents": dict(origin),
+    }
+    if "distill" in outputs:
+        origins = outputs["distill"] / LCM / "metadata.json"
+        student = _read(origins)
+        facts |= {"mode": student.get("mode"), "steps": student.get("steps")}
+    else:
+        facts |= {"mode": "none", "steps": recipe.evaluate.teacher_steps, "guidance": recipe.evaluate.guidance}
+    return _card(facts, origins)
 
 
 def read_model(folder: Path, *, verify: bool = False) -> PromotedModel:
@@ -126,11 +230,6 @@ def _card(facts: Mapping[str, Any], origin: Path) -> ModelCard:
         raise ModelError(
             f"{str(origin)!r} cannot be used: {wrong}.", hint="Make the model again with this version of Kyara."
         ) from error
-
-
-def _digest(folder: Path) -> str:
-    """The sealed digest where a stage made the folder, else that of its files."""
-    return open_sealed(folder).digest if (folder / "manifest.json").is_file() else digest_of(folder)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A file `<set>.json` holds {"set": name, "prompts": [{"prompt": text, "attributes
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,8 +72,20 @@ def with_style(prompt: str, word: str) -> str:
 
 
 def with_trigger(prompt: str, trigger: str) -> str:
-    """How a LoRA or its student is asked."""
-    return f"{trigger}, {prompt}"
+    """A caption or prompt as a LoRA is trained, measured and served with it: the trigger word first, as a whole word.
+
+    A tag that is the trigger moves to the front, with its weight if it has one; a prompt that begins with the word
+    stays as it is; everything else is kept as typed, behind it.
+    """
+    word = re.escape(trigger)
+    tag = rf"(?:{word}|\(\s*{word}\s*(?::\s*[\d.]+\s*)?\)|\[\s*{word}\s*\])"
+    tags = re.compile(rf"(?:^|[,、，])\s*({tag})\s*(?=[,、，]|$)", re.IGNORECASE)
+    found = tags.search(prompt)
+    rest = tags.sub("", prompt).strip(" ,、，\n") if found else prompt
+    if found is None and re.match(rf"\s*{word}(?![\w-])", prompt, re.IGNORECASE):
+        return prompt
+    first = re.sub(word, lambda _: trigger, found[1], flags=re.IGNORECASE) if found else trigger
+    return ", ".join(filter(None, (first, rest)))
 
 
 def _item(entry: Mapping[str, Any]) -> PromptItem:

@@ -1,4 +1,4 @@
-"""A request's prompt, read before it is drawn: what `kyara generate` and the service share."""
+"""A request's prompt, read before it is drawn, and what is offered where it can be read in several ways."""
 
 from collections.abc import Callable
 
@@ -7,12 +7,18 @@ from components.image.generation.request import GenerateRequest
 from components.image.promptset import with_trigger
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.rendering import CLIP_TOKENS, rendered, unwanted
-from components.prompting.schema import PromptRequest, RobustPrompt
+from components.prompting.schema import PromptRequest, Reading, RobustPrompt
+from components.prompting.vocabulary import Vocabulary
+
+DOUBT = 0.9
+"""A reading below this probability is in doubt."""
+
+OFFERED = 3
 
 
-def read(request: GenerateRequest, generator: RobustPromptGenerator) -> RobustPrompt | None:
-    """What the prompt means; None where it is to be drawn as typed: `raw`, or with `(weights:1.2)` in it."""
-    if request.raw or any(weight != 1.0 for _, weight in parts(request.prompt)):
+def read(request: GenerateRequest, generator: RobustPromptGenerator | None) -> RobustPrompt | None:
+    """What the prompt means; None where it is to be drawn as typed: `raw`, with `(weights:1.2)`, or nobody reads."""
+    if generator is None or request.raw or any(weight != 1.0 for _, weight in parts(request.prompt)):
         return None
     return generator.generate(PromptRequest(text=request.prompt, negative=request.negative_prompt))
 
@@ -26,3 +32,24 @@ def worded(
     limit = MAX_CHUNKS * CLIP_TOKENS
     text = rendered(prompt, lambda text: count_tokens(with_trigger(text, trigger)), limit)
     return request.model_copy(update={"prompt": text or request.prompt, "negative_prompt": unwanted(prompt)})
+
+
+def offers(prompt: RobustPrompt, vocabulary: Vocabulary) -> list[str]:
+    """The nearest readings, likeliest first: each doubtful attribute with its other values; empty without doubt."""
+    doubtful = sorted(
+        (reading for reading in prompt.draft.attributes if reading.probability < DOUBT and reading.alternatives),
+        key=lambda reading: reading.probability,
+    )
+    if not doubtful:
+        return []
+    first = doubtful[0]
+    values = [first.value, *first.alternatives][:OFFERED]
+    return [_worded(prompt, first, value, vocabulary) for value in values]
+
+
+def _worded(prompt: RobustPrompt, changed: Reading, value: str, vocabulary: Vocabulary) -> str:
+    """The whole request in plain words, with one attribute as `value`."""
+    language = prompt.draft.language
+    asked = {**prompt.draft.asked, changed.attribute: value}
+    tags = [vocabulary.words(name, chosen, language)[0] for name, chosen in asked.items()]
+    return ("、" if language == "ja" else ", ").join([*tags, *prompt.draft.extra])

@@ -12,19 +12,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
-from components.artifact import digest_of, open_sealed, replacing
-from components.contracts import RunLog
-from components.errors import ArtifactError
+from components.artifact import digest_of, replacing
+from components.contracts import Judge, RunLog
 from components.image.dataset.loader import BatchOrder, CachedDataset
 from components.image.export import Made, export
 from components.image.families.bundle import Bundle, Condition, load_bundle
 from components.image.families.schedule import NoiseSchedule
 from components.image.generation.latent import pictures
+from components.image.judging import open_judge
 from components.image.lora import Adapter, attach
 from components.image.promptset import PromptItem, load, with_trigger
-from components.portraits.judge import Judge
-from components.recipe import TrainConfig
-from components.statistics import adherence, mean, style_hits
+from components.image.recipe import TrainConfig
+from components.image.sheets import grid
+from components.statistics import adherence_of, mean
 from components.training.curves import draw_curves
 from components.training.loop import Loop, Plan, seed_of
 from components.training.speed import autocast, plain_attention
@@ -57,7 +57,7 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], out: Path, log: RunLo
         adapter.parameters,
         out,
         log,
-        fingerprint=f"{config.digest()}-{_digest(inputs['dataset'])}",
+        fingerprint=f"{config.digest()}-{digest_of(inputs['dataset'])}",
         folder=lambda step: f"checkpoint-epoch-{plan.place(step)['epoch']}",
     )
     with plain_attention(bundle.unet, bundle.device):
@@ -111,7 +111,9 @@ class Trainer:
 
     def loss(self, index: int, generator: Generator) -> Tensor:
         """Loss of micro-batch `index`."""
-        latents, condition = self.data.draw(self.order[index], generator, empty_share=self.config.empty_caption_share)
+        batch = self.order[index]
+        latents, condition = self.data.batch(batch, generator, empty_share=self.config.empty_caption_share)
+        condition = condition.sized(self.data.sizes(batch))
         t = timesteps(len(latents), len(self.bundle.schedule), generator)
         noise = torch.randn(latents.shape, generator=generator)
         with autocast(self.bundle.device, self.config.model.dtype):
@@ -134,7 +136,7 @@ class Trainer:
             generator = Generator().manual_seed(seed_of("validation", split.ids[number]))
             latents = split.latents[number].expand(VALIDATION_TIMES, *split.latents[number].shape)
             noise = torch.randn(latents.shape, generator=generator)
-            condition = split.condition(split.captions[number][0]).expand(VALIDATION_TIMES)
+            condition = split.condition(split.captions[number][0]).sized(split.sizes([number])).expand(VALIDATION_TIMES)
             losses.append(float(self._loss(latents, condition, times.long(), noise)))
         return sum(losses) / len(losses)
 
@@ -144,12 +146,15 @@ class Trainer:
         with replacing(self.out / "adapters" / f"epoch-{epoch}.safetensors") as temporary:
             weights = self.adapter.parameters.items()
             save_file({name: value.detach().cpu().contiguous() for name, value in weights}, temporary)
-        drawn = self._draw()
+        drawn = self._sample_pictures()
         if self.config.samples and drawn:
-            self._save_grid(drawn[: self.config.samples], epoch)
+            path = self.out / "samples" / f"epoch-{epoch}.png"
+            with replacing(path) as temporary:
+                grid(drawn[: self.config.samples], across=4).save(temporary, format="PNG")
+            self.log.file(path, "samples")
         return {"val_loss": self.validation_loss(), **self._judge(drawn)}
 
-    def _draw(self) -> list[Image.Image]:
+    def _sample_pictures(self) -> list[Image.Image]:
         """Pictures of the select prompts, which are the samples too; without them, of captions."""
         if not self._prompts:
             return []
@@ -176,32 +181,22 @@ class Trainer:
     @cached_property
     def judge(self) -> Judge | None:
         """Who chooses the checkpoint; None: the validation loss does."""
-        if "judge" not in self.inputs or "prompts" not in self.inputs or not self.config.select_prompts:
+        if self.config.judge is None or self.config.prompts is None or not self.config.select_prompts:
             return None
-        return Judge.load(self.inputs["judge"])
+        return open_judge(self.config.judge, self.inputs)
 
     def _judge(self, drawn: Sequence[Image.Image]) -> dict[str, float]:
         """Adherence x share of pictures in the asked style: a checkpoint must be good at both."""
-        if self.judge is None:
+        if self.judge is None or self.config.judge is None:
             return {}
-        count, style = self.config.select_prompts, self.config.style
+        count, style = self.config.select_prompts, self.config.judge.style
         verdict = self.judge.look(list(drawn[:count]))
-        asked = [item.attributes for item in self._prompts[:count]]
-        followed, styled = mean(adherence(asked, verdict.attributes, style)), mean(style_hits(verdict.style, style))
+        hits = self.judge.hits(verdict, [item.attributes for item in self._prompts[:count]], style)
+        styled = mean(self.judge.styled(verdict, style))
+        followed = mean(adherence_of(hits)) if hits else math.nan
         if math.isnan(followed):  # the prompts ask for nothing that this style can show
             return {"style": styled, "score": styled}
         return {"adherence": followed, "style": styled, "score": styled * followed}
-
-    def _save_grid(self, drawn: Sequence[Image.Image], epoch: int) -> None:
-        path = self.out / "samples" / f"epoch-{epoch}.png"
-        width, height = drawn[0].size
-        columns = min(len(drawn), 4)
-        grid = Image.new("RGB", (columns * width, math.ceil(len(drawn) / columns) * height), "white")
-        for place, picture in enumerate(drawn):
-            grid.paste(picture, (place % columns * width, place // columns * height))
-        with replacing(path) as temporary:
-            grid.save(temporary, format="PNG")
-        self.log.file(path, "samples")
 
 
 def choose(evaluations: Sequence[Row]) -> tuple[Row, str]:
@@ -245,10 +240,3 @@ def min_snr_weight(schedule: NoiseSchedule, t: Tensor, gamma: float) -> Tensor:
         return gamma / snr.clamp(min=gamma)
     clipped = snr.clamp(max=gamma)
     return (clipped + 1) / (snr + 1) if schedule.prediction == "v_prediction" else clipped
-
-
-def _digest(folder: Path) -> str:
-    try:
-        return open_sealed(folder).digest
-    except ArtifactError:
-        return digest_of(folder)

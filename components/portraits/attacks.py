@@ -10,13 +10,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal, get_args
 
 from components.portraits.reader import mistakes
-from components.portraits.vocabulary import ATTRIBUTES, Language, words
+from components.portraits.vocabulary import ATTRIBUTES, words
+from components.prompting.reader import KINDS, AttackKind
+from components.prompting.vocabulary import Language
 
-Kind = Literal["typo", "glyph", "phonetic"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 RATE = 0.25
 
 _WORD = re.compile(r"[A-Za-z]+")
@@ -29,11 +28,11 @@ class Attacked:
     """A prompt with mistakes in it; `hits` has the words before and after."""
 
     text: str
-    kind: Kind
+    kind: AttackKind
     hits: tuple[tuple[str, str], ...]
 
 
-def attack(text: str, asked: Mapping[str, str], kind: Kind, *, rate: float = RATE, seed: int = 0) -> Attacked:
+def attack(text: str, asked: Mapping[str, str], kind: AttackKind, *, rate: float = RATE, seed: int = 0) -> Attacked:
     """`text` with `rate` of the words that carry an attribute of `asked` hit by `kind`; at least one of them.
 
     Raises:
@@ -49,11 +48,16 @@ def attack(text: str, asked: Mapping[str, str], kind: Kind, *, rate: float = RAT
     hits = []
     for start, end in chosen:  # from the back, so that places in front stay
         word = text[start:end]
-        spoilt = _spoil(word, kind, rng)
-        if spoilt != word:
-            hits.append((word, spoilt))
-            text = text[:start] + spoilt + text[end:]
+        mistaken = _spoil(word, kind, rng)
+        if mistaken != word:
+            hits.append((word, mistaken))
+            text = text[:start] + mistaken + text[end:]
     return Attacked(text, kind, tuple(reversed(hits)))
+
+
+def spoilt(text: str, asked: Mapping[str, str], kind: AttackKind, *, seed: int) -> str:
+    """The text of `attack` at the usual rate: what a `Reader` offers."""
+    return attack(text, asked, kind, seed=seed).text
 
 
 def carriers(text: str, asked: Mapping[str, str]) -> list[tuple[int, int]]:
@@ -84,13 +88,13 @@ def _pieces(name: str, value: str) -> Iterator[str]:
         yield from (piece.lower() for piece in _WORD.findall(phrase))
 
 
-def _spoil(word: str, kind: Kind, rng: random.Random) -> str:
+def _spoil(word: str, kind: AttackKind, rng: random.Random) -> str:
     """One mistake in a word; two in a long one, for one of eight letters is often read over."""
     table = _JAPANESE_MISTAKES if _JAPANESE.search(word) else _ENGLISH_MISTAKES
-    spoilt = word
+    changed = word
     for _ in range(2 if kind != "phonetic" and len(word) > 6 else 1):
-        spoilt = _changed(spoilt, table[kind], rng)
-    return spoilt if spoilt != word else _changed(word, table["typo"], rng)
+        changed = _changed(changed, table[kind], rng)
+    return changed if changed != word else _changed(word, table["typo"], rng)
 
 
 def _changed(word: str, ways: Sequence[Callable[[str, random.Random], str]], rng: random.Random) -> str:
@@ -194,7 +198,7 @@ def _mapped(word: str, rng: random.Random, table: Mapping[str, Sequence[str]]) -
     return word[:at] + rng.choice(table[word[at].lower()]) + word[at + 1 :]
 
 
-_Ways = Mapping[Kind, Sequence[Callable[[str, random.Random], str]]]
+_Ways = Mapping[AttackKind, Sequence[Callable[[str, random.Random], str]]]
 _ENGLISH_MISTAKES: _Ways = {
     "typo": (_insert, _delete, _swap, _substitute, _neighbour),
     "glyph": (_look_alike, _look_alike, _full_width, _zero_width),

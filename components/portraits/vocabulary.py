@@ -5,9 +5,9 @@ variants) stands in `VARIANTS`, written by looking at contact sheets of every va
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
-Language = Literal["en", "ja"]
+from components.prompting.vocabulary import Language, Vocabulary
+
 Option = Mapping[str, str]
 
 DEMO_STYLE = "lorelei"
@@ -222,3 +222,7 @@ def words(attribute: str, value: str, language: Language = "en") -> tuple[str, .
     """The words for a value, the canonical one first."""
     english, japanese = _WORDS[attribute][value]
     return japanese if language == "ja" else english
+
+
+VOCABULARY = Vocabulary(_WORDS)
+"""The same words as a prompt reader knows them."""

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from components.portraits.vocabulary import ATTRIBUTES
 from components.prompting.clients.instruction import TEMPLATE_VERSION
 from components.prompting.schema import SCHEMA_VERSION, Client, Draft, PromptRequest
 from components.prompting.store import StoreStats, TextStore
+from components.prompting.vocabulary import Vocabulary
 from components.recipe import Frozen
 
 
@@ -27,17 +27,10 @@ class Answered(Frozen):
     repaired: bool = False
 
 
-def cache_key(request: PromptRequest, client: Client) -> str:
+def cache_key(request: PromptRequest, client: Client, vocabulary: Vocabulary) -> str:
     """SHA-256 of everything that the answer depends on; blanks and widths of letters are not among it."""
     said = {name: _normal(value) for name, value in request.model_dump().items()}
-    parts = [
-        said,
-        client.name,
-        client.model,
-        TEMPLATE_VERSION,
-        SCHEMA_VERSION,
-        {k: list(v) for k, v in ATTRIBUTES.items()},
-    ]
+    parts = [said, client.name, client.model, TEMPLATE_VERSION, SCHEMA_VERSION, vocabulary.entries]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 

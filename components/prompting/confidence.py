@@ -27,7 +27,7 @@ class Calibration(Frozen):
     weights: tuple[float, float, float]
     bias: float
     pictures: int
-    judge: str = Field("", description="Folder of the judge that looked at the pictures; empty: not told.")
+    judge: str = Field("", description="Digest of the judge that looked at the pictures; empty: not told.")
     client: PromptClient = Field("lexicon", description="Who read the requests.")
 
     def inputs(self, draft: Draft) -> tuple[float, float, float]:

@@ -5,14 +5,14 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Protocol
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from components.portraits.vocabulary import ATTRIBUTES, Language
+from components.prompting.vocabulary import Language
 from components.recipe import Frozen
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_REQUEST = 2000
-MAX_EXTRA = 24
+MAX_ATTRIBUTES, MAX_EXTRA = 64, 24
 
 _BREAKS = re.compile(r"[\r\n\t\f\v,;]+")
 
@@ -51,15 +51,12 @@ class Reading(Frozen):
     probability: float = Field(1.0, ge=0, le=1, description="That this is what was meant.")
     alternatives: tuple[str, ...] = Field((), max_length=8, description="Other values it may have meant, likely first.")
 
-    @model_validator(mode="after")
-    def _known(self) -> "Reading":
-        values = ATTRIBUTES.get(self.attribute)
-        if values is None:
-            raise ValueError(f"attribute {self.attribute!r} is unknown; known: {', '.join(ATTRIBUTES)}")
-        for value in (self.value, *self.alternatives):
-            if value not in values:
-                raise ValueError(f"{self.attribute} {value!r} is unknown; known: {', '.join(values)}")
-        return self
+
+class Part(Frozen):
+    """A stretch of a prompt: of the request as it was typed, or what it was understood as."""
+
+    text: str
+    layer: Layer | None = Field(None, description="None: what stands between.")
 
 
 class Correction(Frozen):
@@ -74,7 +71,7 @@ class Draft(Frozen):
     """What a client fills in: data alone, no text that reaches the model unchecked."""
 
     subject: Tag = Field("", description="Who is drawn: `1girl`, `a boy`; empty where the request does not say.")
-    attributes: tuple[Reading, ...] = Field((), max_length=len(ATTRIBUTES), description="At most one per attribute.")
+    attributes: tuple[Reading, ...] = Field((), max_length=MAX_ATTRIBUTES, description="At most one per attribute.")
     extra: tuple[Tag, ...] = Field(
         (), max_length=MAX_EXTRA, description="English tags for all else that the request asks for."
     )
@@ -83,6 +80,9 @@ class Draft(Frozen):
     corrections: tuple[Correction, ...] = Field((), max_length=64)
     unread: tuple[Tag, ...] = Field((), max_length=64, description="Words that could not be understood.")
     language: Language = "en"
+    parts: tuple[Part, ...] = Field(
+        (), description="The request from its first word to its last, joined; empty: the layers are put together."
+    )
 
     @field_validator("attributes")
     @classmethod
@@ -116,6 +116,7 @@ class RobustPrompt(Frozen):
     draft: Draft
     trigger: str = ""
     style: str = ""
+    attributes: tuple[Tag, ...] = Field((), description="The canonical word of each asked attribute.")
     synonyms: tuple[Tag, ...] = Field((), description="Redundant: of each asked attribute another word.")
     weights: Mapping[Layer, LayerWeight] = Field(
         default_factory=dict, description="Layer -> weight where it is not the default; 0 leaves the layer out."

@@ -1,29 +1,38 @@
 """The generator that recipe and settings ask for."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from components.errors import EnvironmentProblem
-from components.portraits.reader.lexicon import LexiconClient
 from components.prompting.cache import PromptCache
 from components.prompting.clients.anthropic import ANTHROPIC, AnthropicClient
 from components.prompting.clients.gemini import GEMINI_MODEL, GeminiClient
 from components.prompting.clients.openai import OPENAI, OpenAIClient
+from components.prompting.clients.verbatim import VerbatimClient
 from components.prompting.confidence import Calibration
 from components.prompting.generator import RobustPromptGenerator
+from components.prompting.reader import Reader
 from components.prompting.schema import Client, Layer, LayerWeight
+from components.prompting.vocabulary import EMPTY, Vocabulary
 from components.settings import PromptClient, Settings, settings
+
+OFFLINE: PromptClient = "lexicon"
+"""The client that a reader brings along."""
 
 _WEIGHTS = TypeAdapter(dict[Layer, LayerWeight])
 
 
-def make_generator(calibration: Calibration | None = None, client: PromptClient | None = None) -> RobustPromptGenerator:
-    """Client, cache, fallback and weights.
+def make_generator(
+    reader: Reader | None, calibration: Calibration | None = None, client: PromptClient | None = None
+) -> RobustPromptGenerator | None:
+    """Client, cache, fallback and weights; None where nobody reads, and the text goes to the model as it is typed.
 
-    The lexicon takes the place of a client that fails, and reads faster than a cache answers.
+    The reader's own client takes the place of one that fails, and reads faster than a cache answers.
 
     Args:
+        reader: a recipe's; None: the model follows free text, and only a client that asks a service reads for it.
         calibration: a model's; where neither `client` nor the settings name one, the client it was learnt with reads.
         client: a recipe's choice; default: the settings'.
 
@@ -31,31 +40,31 @@ def make_generator(calibration: Calibration | None = None, client: PromptClient 
         ClientError: the client needs a key, and there is none.
         EnvironmentProblem: the client needs a model's name, or a weight is wrong.
     """
-    here, lexicon = settings(), LexiconClient()
-    chosen = client or here.prompts_client or (calibration.client if calibration else lexicon.name)
+    here = settings()
+    chosen = client or here.prompts_client or (calibration.client if calibration else OFFLINE)
+    offline = reader.offline() if reader else None
+    vocabulary = reader.vocabulary if reader else EMPTY
     weights = _weights(here.prompts_weights)
-    if chosen == lexicon.name:
-        return RobustPromptGenerator(lexicon, calibration=calibration, weights=weights)
-    return RobustPromptGenerator(
-        make_client(here, chosen), lexicon, open_cache(), calibration=calibration, weights=weights
-    )
+    told: dict[str, Any] = {"vocabulary": vocabulary, "calibration": calibration, "weights": weights}
+    if chosen == OFFLINE:
+        return RobustPromptGenerator(offline, **told) if offline else None
+    service = make_client(here, chosen, vocabulary)
+    return RobustPromptGenerator(service, offline or VerbatimClient(), open_cache(), **told)
 
 
-def make_client(here: Settings, name: str) -> Client:
+def make_client(here: Settings, name: str, vocabulary: Vocabulary = EMPTY) -> Client:
     """The client `name`, which asks a service: gemini, openai or anthropic."""
-    wait = here.prompts_timeout
+    shared: dict[str, Any] = {"timeout": here.prompts_timeout, "vocabulary": vocabulary}
     if name == "gemini":
         model = here.prompts_model or GEMINI_MODEL
-        return GeminiClient(model, key=here.gemini_key, endpoint=here.prompts_url or "", timeout=wait)
+        return GeminiClient(model, key=here.gemini_key, endpoint=here.prompts_url or "", **shared)
     if here.prompts_model is None:
         raise EnvironmentProblem(
             f"the prompt client {name!r} needs a model.", hint="Set KYARA_PROMPTS_MODEL to a model of the service."
         )
     if name == "openai":
-        return OpenAIClient(here.prompts_model, key=here.openai_key, timeout=wait, base_url=here.prompts_url or OPENAI)
-    return AnthropicClient(
-        here.prompts_model, key=here.anthropic_key, timeout=wait, base_url=here.prompts_url or ANTHROPIC
-    )
+        return OpenAIClient(here.prompts_model, key=here.openai_key, base_url=here.prompts_url or OPENAI, **shared)
+    return AnthropicClient(here.prompts_model, key=here.anthropic_key, base_url=here.prompts_url or ANTHROPIC, **shared)
 
 
 def open_cache() -> PromptCache:

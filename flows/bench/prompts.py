@@ -14,11 +14,13 @@ from components.image import promptset
 from components.image.evaluation.prompting import PromptExam
 from components.image.evaluation.robustness import too_weak
 from components.image.generation.latent import load_variant
+from components.image.judging import open_judge
 from components.image.product import LCM, LORA, read_model
-from components.portraits.judge import Judge
-from components.portraits.reader.lexicon import LexiconClient
+from components.image.recipe import EvaluateConfig
+from components.plugins import plugin
 from components.prompting.cache import PromptCache
 from components.prompting.generator import RobustPromptGenerator
+from components.prompting.reader import Reader
 from components.prompting.schema import PromptRequest, RobustPrompt
 from components.runlog import ConsoleLog
 from components.settings import settings
@@ -39,19 +41,20 @@ def run(
     if modes != "current":
         raise RequestError(f"modes {modes!r} has no meaning here.", hint="Leave it out.")
     recipe = open_recipe(recipe_name, overrides)
-    config = recipe.evaluate
-    if config.judge is None or config.prompts is None:
-        hint = "Name evaluate.judge and evaluate.prompts."
-        raise DataError(f"recipe {recipe.name!r} has no judge or no prompts.", hint=hint)
+    config = recipe.step("evaluate")
+    if not isinstance(config, EvaluateConfig) or config.judge is None or config.reader is None or not config.prompts:
+        hint = "Name judge, prompts and reader."
+        raise DataError(f"recipe {recipe.name!r} has no judge, no prompts or no reader.", hint=hint)
     model = read_model(pointed(settings().models_dir / recipe.modality / recipe.name))
     bundle = load_variant(model.base, lora=model.folder / LORA, lcm=model.folder / LCM)
-    judge, prompts = Judge.load(settings().resolve(config.judge)), settings().resolve(config.prompts)
+    folders = {name: settings().resolve(path) for name, path in config.sources().items()}
+    judge, prompts, reader = open_judge(config.judge, folders), folders["prompts"], plugin("reader", config.reader)
     with ConsoleLog("prompts") as log:
-        exam = PromptExam(config, bundle, judge, prompts, out.with_suffix(""), log)
+        exam = PromptExam(config, bundle, reader, judge, prompts, out.with_suffix(""), log)
         found = exam.measure(COUNT, exam.calibrate(config.calibrate_count))
     texts = [item.prompt for item in promptset.load(prompts, "report", TIMED)]
     found.put("lexicon.ms", _milliseconds(exam.write, texts))
-    found.put("cache.hit_ms", _hit_milliseconds(texts))
+    found.put("cache.hit_ms", _hit_milliseconds(reader, texts))
     figures = {"recipe": recipe.name, "model": model.digest, "judge": judge.digest, **found.values}
     write_json(out, figures)
     if weak := too_weak(found):
@@ -69,10 +72,10 @@ def _milliseconds(call: Callable[[str], object], texts: Sequence[str]) -> float:
     return 1000.0 * median(durations)
 
 
-def _hit_milliseconds(texts: Sequence[str]) -> float:
+def _hit_milliseconds(reader: Reader, texts: Sequence[str]) -> float:
     """Median time of a request whose answer the cache holds."""
     with TemporaryDirectory() as folder, closing(PromptCache(Path(folder))) as cache:
-        generator = RobustPromptGenerator(LexiconClient(), cache=cache)
+        generator = RobustPromptGenerator(reader.offline(), cache=cache, vocabulary=reader.vocabulary)
 
         def ask(text: str) -> RobustPrompt:
             return generator.generate(PromptRequest(text=text))

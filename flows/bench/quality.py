@@ -8,10 +8,11 @@ from typing import Any
 
 from components.artifact import open_sealed, write_json
 from components.errors import ArtifactError, RequestError
-from components.recipe import ImageRecipe, merge
+from components.image.recipe import ImageRecipe
+from components.recipe import Recipe, merge
 from components.runlog import ConsoleLog
 from components.runner import run_stage, stage_folder
-from flows.demo import dataset_figures, stage_figures
+from flows.demo import figures as told_by
 from flows.stage import open_recipe
 
 MODES = {"current": (), "both": ("lora", "full")}
@@ -35,35 +36,36 @@ def run(
     if modes not in MODES:
         raise RequestError(f"modes {modes!r} is unknown.", hint=f"Expected one of: {', '.join(MODES)}.")
     recipe = open_recipe(recipe_name, overrides)
+    if not isinstance(recipe, ImageRecipe) or recipe.distill is None:
+        raise RequestError(f"recipe {recipe.name!r} has no distilled picture model.", hint="Name one that has.")
     own = recipe.distill.mode
     figures: dict[str, Any] = {"recipe": recipe.name, "distill.mode": own, "dvc.digest": data_digest()}
     for mode in MODES[modes] or (own,):
         variant = _variant(recipe_name, overrides or {}, recipe, mode)
-        measured = _measure(recipe, variant, mode, out)
+        measured = _measure(recipe, variant, mode, out, shared=mode == own)
         figures |= measured if mode == own else {f"{mode}.{name}": value for name, value in measured.items()}
-    figures |= dataset_figures(stage_folder(recipe, "dataset"))
     write_json(out, figures)
     return figures
 
 
-def _variant(name: str, overrides: Mapping[str, Any], recipe: ImageRecipe, mode: str) -> ImageRecipe:
+def _variant(name: str, overrides: Mapping[str, Any], recipe: Recipe, mode: str) -> Recipe:
     """The recipe under another name, so that its own outputs stay as they are."""
     changes = {"name": f"{recipe.name}-quality-{mode}", "distill": {"mode": mode}}
     return open_recipe(name, merge(merge({"evaluate": COUNTS}, overrides), changes))
 
 
-def _measure(recipe: ImageRecipe, variant: ImageRecipe, mode: str, out: Path) -> dict[str, Any]:
+def _measure(recipe: Recipe, variant: Recipe, mode: str, out: Path, *, shared: bool) -> dict[str, Any]:
     """Take over what is sealed, distill where the mode differs, evaluate."""
-    shared = ("dataset", "train", "distill") if mode == recipe.distill.mode else ("dataset", "train")
-    for stage in shared:
+    taken = ("dataset", "train", "distill") if shared else ("dataset", "train")
+    for stage in taken:
         _share(stage_folder(recipe, stage), stage_folder(variant, stage))
     for stage in ("distill", "evaluate"):
-        if stage not in shared:
+        if stage not in taken:
             with ConsoleLog(f"{stage} ({mode})") as log:
                 run_stage(variant, stage, log)
     folder = stage_folder(variant, "evaluate")
     _copy_pictures(folder, out.with_suffix("") / mode)
-    return stage_figures(folder)
+    return told_by(variant)
 
 
 def _share(source: Path, target: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from components import modalities
 from components.contracts import Modality, RunLog
 from components.errors import ArtifactError, EnvironmentProblem, RecipeError
-from components.recipe import ImageRecipe, parse_recipe
+from components.modalities import parse_recipe
+from components.recipe import Recipe
 from components.runlog import SilentLog
 from components.runner import code_version, run_stage, stage_folder
 
@@ -36,18 +37,17 @@ def fill_disk(config: Any, inputs: Mapping[str, Path], out: Path, log: RunLog) -
 
 def _use(monkeypatch: pytest.MonkeyPatch, **stages: str) -> None:
     table = {name: f"{__name__}:{stages.get(name, 'write')}" for name in ("dataset", "train")}
-    row = Modality("image", "components.recipe:ImageRecipe", "", MappingProxyType(table))
+    row = Modality("image", "components.image.recipe:ImageRecipe", MappingProxyType(table), "components.image.product")
     monkeypatch.setattr(modalities, "MODALITIES", {"image": row})
-    monkeypatch.setattr("components.modalities.resolve", lambda dotted: globals()[dotted.partition(":")[2]])
-    monkeypatch.setattr("components.runner.resolve", lambda dotted: globals()[dotted.partition(":")[2]])
     calls.clear()
 
 
-def _recipe(home: Path, seed: int = 0) -> ImageRecipe:
+def _recipe(home: Path, seed: int = 0) -> Recipe:
     (home / "pictures").mkdir(exist_ok=True)
     base = {"base": str(home / "base")}
     return parse_recipe(
-        {"name": "x", "seed": seed, "model": base, "dataset": {"source": str(home / "pictures")}}, "here"
+        {"name": "x", "trigger": "x", "seed": seed, "model": base, "dataset": {"source": str(home / "pictures")}},
+        "here",
     )
 
 
@@ -65,7 +65,7 @@ def test_finished_output_is_set_aside_not_deleted(home: Path, monkeypatch: pytes
     _use(monkeypatch)
     run_stage(_recipe(home), "dataset", SilentLog())
     run_stage(_recipe(home, seed=1), "dataset", SilentLog())
-    aside = stage_folder(_recipe(home), "dataset").parent / ".previous" / "dataset"
+    (aside,) = (stage_folder(_recipe(home), "dataset").parent / ".previous").iterdir()
     assert (aside / "seen.txt").read_text().startswith("0 ")
 
 
@@ -110,3 +110,42 @@ def test_an_unknown_stage_lists_the_known_ones(home: Path) -> None:
 def test_code_version_follows_imports_but_not_neutral_rooms() -> None:
     assert code_version("components.statistics") == code_version("components.statistics")
     assert code_version("components.statistics") != code_version("components.portraits.judge")
+
+
+def test_unsealed_work_survives_a_change_and_comes_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade of the code or another setting must not cost a training of twenty hours."""
+    _use(monkeypatch, dataset="interrupt")
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(_recipe(home), "dataset", SilentLog())
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(_recipe(home, seed=1), "dataset", SilentLog())
+    (aside,) = (stage_folder(_recipe(home), "dataset").parent / ".previous").iterdir()
+    assert (aside / "half.txt").read_text() == "half"
+    assert not run_stage(_recipe(home), "dataset", SilentLog()).skipped  # takes up half.txt, else it would stop again
+    assert not aside.exists()
+
+
+def test_what_changed_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Notes(SilentLog):
+        told = ""
+
+        def message(self, text: str) -> None:
+            self.told += text
+
+    _use(monkeypatch)
+    run_stage(_recipe(home), "dataset", SilentLog())
+    (home / "pictures" / "new.png").write_bytes(b"x")
+    run_stage(_recipe(home, seed=1), "dataset", log := Notes())
+    assert "its configuration, its input 'data' changed" in log.told
+
+
+def test_another_version_of_a_library_is_said_and_nothing_is_made_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    _use(monkeypatch)
+    run_stage(_recipe(home), "dataset", SilentLog())
+    monkeypatch.setattr("components.runner.library_versions", lambda: {"torch": "99.0"})
+    monkeypatch.setattr(SilentLog, "message", lambda self, text: said.append(text))
+    assert run_stage(_recipe(home), "dataset", SilentLog()).skipped
+    assert any("(now 99.0)" in text for text in said)

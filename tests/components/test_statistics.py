@@ -9,35 +9,6 @@ from components.statistics import Bootstrap, KernelDistance
 NAN = float("nan")
 
 
-def test_adherence_by_hand() -> None:
-    asked = [
-        {"hair_color": "red", "glasses": "yes"},  # both found
-        {"hair_color": "blue", "hair_style": "long"},  # one of two
-        {"clothes_color": "red", "skin": "tan"},  # lorelei wears no clothes: only the skin counts
-        {"clothes_color": "red"},  # nothing counts
-    ]
-    found = {
-        "hair_color": np.array(["red", "red", "red", "red"]),
-        "hair_style": np.array(["long", "long", "long", "long"]),
-        "glasses": np.array(["yes", "yes", "yes", "yes"]),
-        "skin": np.array(["fair", "fair", "fair", "fair"]),
-        "clothes_color": np.array(["red", "red", "red", "red"]),
-    }
-    np.testing.assert_array_equal(statistics.adherence(asked, found, "lorelei"), [1.0, 0.5, 0.0, NAN])
-    np.testing.assert_array_equal(statistics.adherence(asked, found, "micah"), [1.0, 0.5, 0.5, 1.0])
-    np.testing.assert_array_equal(statistics.adherence(asked, found, "micah", "lorelei"), [1.0, 0.5, 0.0, NAN])
-
-
-def test_a_value_that_a_style_cannot_draw_does_not_count() -> None:
-    found = {"hair_style": np.array(["long"])}
-    assert np.isnan(statistics.adherence([{"hair_style": "tied"}], found, "micah")).all()
-    assert statistics.adherence([{"hair_style": "tied"}], found, "lorelei") == [0.0]
-
-
-def test_style_hits() -> None:
-    np.testing.assert_array_equal(statistics.style_hits(np.array(["lorelei", "micah"]), "lorelei"), [1.0, 0.0])
-
-
 def test_nearest_is_the_smallest_euclidean_distance() -> None:
     distances = statistics.nearest(np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[0.0, 1.0], [3.0, 4.0]]))
     np.testing.assert_allclose(distances, [1.0, 0.0], atol=1e-6)

@@ -6,22 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from components.modalities import MODALITIES, modality, resolve
-from components.recipe import STEPS, load_recipe
+from components.modalities import MODALITIES, load_recipe, modality
+from components.plugins import PLUGINS, resolve
+from components.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-DOTTED = [dotted for row in MODALITIES.values() for dotted in (row.recipe, row.generator, *row.stages.values())]
+DOTTED = [dotted for row in MODALITIES.values() for dotted in (row.recipe, *row.stages.values())]
+DOTTED += [dotted for table in PLUGINS.values() for dotted in table.values()]
 
 
 @pytest.mark.parametrize("dotted", DOTTED)
 def test_every_dotted_string_resolves(dotted: str) -> None:
-    assert callable(resolve(dotted))
+    assert resolve(dotted) is not None
 
 
 def test_stages_are_recipe_sections_in_order() -> None:
     for row in MODALITIES.values():
-        names = list(row.stages)
-        assert names == [step for step in STEPS if step in names]
+        kind: type[Recipe] = resolve(row.recipe)
+        assert list(row.stages) == list(kind.configs) == [name for name in kind.model_fields if name in row.stages]
 
 
 def test_unknown_modality_names_the_known_ones() -> None:

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from importlib.metadata import requires
 from pathlib import Path
 
 import httpx
@@ -21,12 +20,11 @@ from components.errors import ArtifactError, EnvironmentProblem, KyaraError, Mod
 from components.image.generation.metadata import read_png
 from components.settings import REPOSITORY, settings
 from flows.package import (
-    REQUIREMENTS,
     bento_folder,
     bento_labels,
     build,
     champion_bento,
-    imported,
+    requirements,
     source_files,
     tag_of,
 )
@@ -35,6 +33,7 @@ from flows.processes import answers
 from flows.server import Server, serve, smoke
 from tests.promoted import home, tiny_recipe, tiny_version
 
+SHIPPED = ["serving.service", "components.image.product", "components.portraits.reader.plugin"]
 LABELS = {"mlflow_run_id": "run-1", "mlflow_version": "1", "prefect_flow_run_id": None, "dvc_digest": "d41d.dir"}
 
 
@@ -52,35 +51,23 @@ def tag(champion: Path) -> str:
 
 
 def test_only_what_serves_is_shipped() -> None:
-    files = {file.as_posix() for file in source_files()}
+    files = {file.as_posix() for file in source_files(SHIPPED)}
     assert {
         "serving/service.py",
         "serving/request_queue.py",
         "components/image/generator.py",
         "components/image/families/sdxl.py",
     } <= files
-    rooms = (
-        "dataset",
-        "training",
-        "distillation",
-        "evaluation",
-        "embedded",
-        "runner",
-        "tracking",
-        "modalities",
-        "judge",
-    )
+    rooms = ("image/dataset", "image/train", "image/distillation", "image/evaluation", "image/lora", "image/export")
+    rooms += ("training", "portraits/world", "runner", "tracking")
     assert not [file for file in files if file.startswith(tuple(f"components/{room}" for room in rooms))]
     assert not [file for file in files if file.startswith("flows/")]
 
 
-def test_the_requirements_are_what_the_shipped_code_imports() -> None:
-    tops = {name.partition(".")[0] for file in source_files() for name in imported(REPOSITORY / file)}
-    outside = tops - set(sys.stdlib_module_names) - {"components", "serving"}
-    owners = {{"PIL": "pillow", "yaml": "pyyaml"}.get(top, top).replace("_", "-") for top in outside}
-    of_bentoml = {name.split(">")[0].split("<")[0].split(";")[0].strip() for name in requires("bentoml") or ()}
-    assert owners - {name.replace("_", "-") for name in of_bentoml} <= set(REQUIREMENTS)
-    assert not {"mlflow", "prefect", "dvc", "datasketch"} & owners
+def test_the_requirements_are_what_the_shipped_code_imports(champion: Path) -> None:
+    names = {line.partition("==")[0] for line in requirements(tiny_recipe(), champion)}
+    assert {"bentoml", "torch", "diffusers", "openvino", "rapidfuzz", "pillow", "pyyaml"} <= names
+    assert not {"kyara", "mlflow", "prefect", "dvc", "datasketch", "dicebear-core", "resvg-py"} & names
 
 
 def test_the_bento_carries_model_labels_and_a_lean_image(champion: Path, tag: str) -> None:

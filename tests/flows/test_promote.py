@@ -9,8 +9,9 @@ import pytest
 from components import tracking
 from components.artifact import pointed
 from components.errors import GateRefused, TrackingError
+from components.modalities import stage_names
 from components.runlog import SilentLog
-from components.runner import run_stage, stage_folder, stage_names
+from components.runner import run_stage, stage_folder
 from components.settings import settings
 from flows.promote import Promotion, models_folder, promote, recorded_figures, rollback
 from flows.stage import open_recipe
@@ -41,6 +42,10 @@ def make(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     return produce
 
 
+def folder_of(name: str) -> Path:
+    return models_folder(name, "image")
+
+
 def states(name: str) -> list[str]:
     return [version.tags["state"] for version in tracking.versions(name)]
 
@@ -48,7 +53,7 @@ def states(name: str) -> list[str]:
 def test_the_first_good_model_is_the_champion(make: Make, name: str) -> None:
     made = make()
     assert made.changed and made.version == "1"
-    assert made.folder == models_folder(name) / "1" == pointed(models_folder(name))
+    assert made.folder == folder_of(name) / "1" == pointed(folder_of(name))
     champion = tracking.champion(name)
     assert champion is not None and champion.number == "1" and champion.tags["state"] == "accepted"
     assert recorded_figures(champion)["lora.style"] == 0.97
@@ -65,8 +70,8 @@ def test_nothing_is_done_twice(make: Make, name: str) -> None:
 
 def test_a_lost_pointer_is_written_again(make: Make, name: str) -> None:
     make()
-    (models_folder(name) / "champion").unlink()
-    assert make().changed and pointed(models_folder(name)).name == "1" and states(name) == ["accepted"]
+    (folder_of(name) / "champion").unlink()
+    assert make().changed and pointed(folder_of(name)).name == "1" and states(name) == ["accepted"]
 
 
 def test_a_model_below_a_threshold_is_kept_marked_and_not_served(make: Make, name: str) -> None:
@@ -76,7 +81,7 @@ def test_a_model_below_a_threshold_is_kept_marked_and_not_served(make: Make, nam
     assert len(refused.value.failures) == 1
     assert states(name) == ["accepted", "refused"]
     assert "lora.style" in tracking.versions(name)[1].tags["failures"]
-    assert (models_folder(name) / "2" / "manifest.json").is_file() and pointed(models_folder(name)).name == "1"
+    assert (folder_of(name) / "2" / "manifest.json").is_file() and pointed(folder_of(name)).name == "1"
 
 
 def test_a_refused_model_is_not_registered_twice(make: Make, name: str) -> None:
@@ -104,9 +109,7 @@ def test_rollback_returns_to_the_previous_champion(make: Make, name: str) -> Non
     make()
     make(seed=1)
     back = rollback(name)
-    assert (
-        back.version == "1" and pointed(models_folder(name)).name == "1" and states(name) == ["accepted", "withdrawn"]
-    )
+    assert back.version == "1" and pointed(folder_of(name)).name == "1" and states(name) == ["accepted", "withdrawn"]
     champion = tracking.champion(name)
     assert champion is not None and champion.number == "1"
 

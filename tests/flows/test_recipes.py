@@ -1,6 +1,8 @@
 """The recipes for SD 1.5 and SDXL through every stage, on tiny random models of the same classes."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.modalities import product, stage_names
 from components.runlog import SilentLog
-from components.runner import run_stage, stage_folder, stage_names
+from components.runner import run_stage, stage_folder, stage_outputs
 from flows.stage import open_recipe
 from tests.tiny import RESOLUTION, tiny_sd15, tiny_sdxl
 
@@ -55,3 +58,33 @@ def test_a_recipe_runs_through_every_stage(name: str, pictures: Path, home: Path
         assert run_stage(recipe, stage, SilentLog()).skipped
     figures = json.loads((stage_folder(recipe, "evaluate") / "metrics.json").read_text(encoding="utf-8"))
     assert set(recipe.promote.thresholds) <= set(figures) and figures["speed.total"] > 0
+
+
+def test_a_recipe_that_distils_nothing_serves_its_lora(pictures: Path, home: Path) -> None:
+    source = {**SMALL["dataset"], "source": str(pictures), "validation_share": 0.25}
+    model = {"base": str(tiny_sd15()), "resolution": RESOLUTION}
+    recipe = open_recipe("anime-sd15", {**SMALL, "model": model, "dataset": source, "distill": None})
+    assert stage_names(recipe) == ("dataset", "train", "evaluate")
+    for stage in stage_names(recipe):
+        run_stage(recipe, stage, SilentLog())
+    made = product(recipe.modality)
+    made.assemble(recipe, stage_outputs(recipe), home / "model", version="1", parents={})
+    generator = made.load(home / "model", {"engine": "eager"})
+    *previews, done = generator.run(made.Request(prompt="a girl", seed=1))
+    assert (len(previews), generator.card["mode"], done.metadata["sampler"]) == (2, "none", "dpmpp_2m")
+    assert done.metadata["guidance_scale"] == recipe.step("evaluate").guidance
+
+
+def test_a_recipe_without_portraits_loads_none_of_them(pictures: Path, home: Path) -> None:
+    """Nothing general knows the embedded world."""
+    code = (
+        "import sys, json; from components.runlog import SilentLog; from components.runner import run_stage\n"
+        "from components.modalities import stage_names; from flows.stage import open_recipe\n"
+        "recipe = open_recipe('anime-sd15', json.loads(sys.argv[1]))\n"
+        "for stage in stage_names(recipe): run_stage(recipe, stage, SilentLog())\n"
+        "sys.exit(','.join(name for name in sys.modules if name.startswith('components.portraits')))"
+    )
+    model = {"base": str(tiny_sd15()), "resolution": RESOLUTION}
+    overrides = {**SMALL, "model": model, "dataset": {**SMALL["dataset"], "source": str(pictures)}}
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(overrides)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr[-2000:] if done.returncode else "") == (0, "")

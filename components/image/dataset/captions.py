@@ -1,4 +1,4 @@
-"""Captions beside pictures: read in the forms that tools write, called by the trigger word, shuffled."""
+"""Captions beside pictures: read in the forms that tools write, the trigger word in front, tags shuffled."""
 
 import json
 import random
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import DataError
+from components.image.promptset import with_trigger
 
 METADATA = "metadata.jsonl"
 SIDECARS = (".txt", ".caption")
@@ -78,20 +79,12 @@ def metadata_caption(row: Mapping[str, Any]) -> str:
     return ""
 
 
-def with_trigger(caption: str, trigger: str) -> str:
-    """The trigger word in front, once: a tag elsewhere moves, a sentence that holds the word stays as it is."""
-    if not is_tags(caption):
-        held = re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", caption, re.IGNORECASE)
-        return caption if held else ", ".join(filter(None, (trigger, caption)))
-    rest = [tag for tag in split_tags(caption) if tag.lower() != trigger.lower()]
-    return ", ".join((trigger, *rest))
-
-
 def variants(caption: str, trigger: str, count: int, seed: str) -> list[str]:
     """At most `count` captions, the one as written first; tags are shuffled behind the trigger, sentences are not."""
-    first = with_trigger(caption, trigger)
+    listed = is_tags(caption)
+    first = with_trigger(", ".join(split_tags(caption)) if listed else caption, trigger)
     tags = split_tags(first)
-    if not is_tags(caption) or len(tags) < 3:
+    if not listed or len(tags) < 3:
         return [first]
     found = {first: None}
     shuffler = random.Random(seed)
@@ -103,7 +96,10 @@ def variants(caption: str, trigger: str, count: int, seed: str) -> list[str]:
 
 
 def is_tags(caption: str) -> bool:
-    """Whether a caption is a list of tags: short parts between commas, none like the beginning or end of a sentence."""
+    """Whether a caption is a list of tags: short parts between commas, none of them part of a sentence.
+
+    Titles are tags ("the legend of zelda"), so "the" says nothing; "a girl", "with a gun", "and smiles" do.
+    """
     parts = split_tags(caption)
     return bool(parts) and not any(_of_sentence(part) for part in parts)
 
@@ -114,9 +110,10 @@ def split_tags(caption: str) -> list[str]:
 
 
 def _of_sentence(part: str) -> bool:
-    words = part.split()
+    words = part.lower().split()
     closes = part.endswith("。") or (len(words) > 1 and part[-1] in ".!?")
-    return closes or len(words) > _LONGEST_TAG or words[0].lower() in ("a", "an", "the", "and", "with", "wearing")
+    article = len(words) > 1 and not {"a", "an"}.isdisjoint(words[:2])
+    return closes or article or len(words) > _LONGEST_TAG or words[0] == "and"
 
 
 def _one_line(text: str) -> str:

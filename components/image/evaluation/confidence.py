@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from components.portraits.vocabulary import ATTRIBUTES
 from components.prompting.confidence import Calibration, logit
 from components.prompting.schema import Draft
+from components.prompting.vocabulary import Vocabulary
 
 PRIOR = 4.0
 """Pictures' worth of the attribute's own rate that a value's rate begins with."""
@@ -30,11 +30,11 @@ class Outcome:
         return all(self.shown.values())
 
 
-def fit(outcomes: Sequence[Outcome]) -> Calibration:
+def fit(outcomes: Sequence[Outcome], vocabulary: Vocabulary) -> Calibration:
     """Learn from pictures of the *calibrate* set. Raises ValueError without any."""
     if not outcomes:
         raise ValueError("a calibration needs pictures")
-    rates, chance = _rates(outcomes)
+    rates, chance = _rates(outcomes, vocabulary.attributes)
     start = Calibration(rates=rates, chance=chance, weights=(1.0, 0.0, 0.0), bias=0.0, pictures=len(outcomes))
     inputs = np.array([start.inputs(outcome.draft) for outcome in outcomes])
     labels = np.array([outcome.complete for outcome in outcomes])
@@ -46,13 +46,15 @@ def fit(outcomes: Sequence[Outcome]) -> Calibration:
     return start.model_copy(update={"weights": weights, "bias": float(found.intercept_[0])})
 
 
-def _rates(outcomes: Sequence[Outcome]) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+def _rates(
+    outcomes: Sequence[Outcome], attributes: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     """Attribute -> value -> how often it is shown when it was read right; attribute -> how often when it was not.
 
     Only attributes that counted on some picture: of the others (clothes that a style does not draw) nothing is known.
     """
     counted = {name for outcome in outcomes for name in outcome.shown}
-    right: dict[str, dict[str, list[bool]]] = {name: {} for name in ATTRIBUTES if name in counted}
+    right: dict[str, dict[str, list[bool]]] = {name: {} for name in attributes if name in counted}
     wrong: dict[str, list[bool]] = {name: [] for name in right}
     for outcome in outcomes:
         read = outcome.draft.asked
@@ -67,8 +69,8 @@ def _rates(outcomes: Sequence[Outcome]) -> tuple[dict[str, dict[str, float]], di
         own = (sum(everything) + 1.0) / (len(everything) + 2.0)
         rates[name] = {
             value: (sum(found.get(value, ())) + PRIOR * own) / (len(found.get(value, ())) + PRIOR)
-            for value in ATTRIBUTES[name]
+            for value in attributes[name]
         }
-    guess = {name: 1.0 / len(values) for name, values in ATTRIBUTES.items()}
+    guess = {name: 1.0 / len(values) for name, values in attributes.items()}
     chance = {name: (sum(found) + PRIOR * guess[name]) / (len(found) + PRIOR) for name, found in wrong.items()}
     return rates, chance

@@ -1,18 +1,17 @@
 """The pictures that figures are taken from: every variant at equal prompts and seeds, each drawn once."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from PIL import Image
-from torch import Tensor
 
 from components.contracts import RunLog
-from components.image.families.bundle import Bundle
+from components.image.families.bundle import Bundle, free
 from components.image.generation.latent import Kind, load_variant, pictures
 from components.image.promptset import PromptItem, with_style, with_trigger
-from components.recipe import EvaluateConfig
+from components.image.recipe import EvaluateConfig
 
 BASE, LORA = "base", "lora"
 NO_LORA, HALF_LORA = "lora-scale-0", "lora-scale-0.5"
@@ -36,14 +35,14 @@ def lcm_name(steps: int) -> str:
     return f"lcm{steps}"
 
 
-def variants(config: EvaluateConfig) -> list[Variant]:
-    """Base, LoRA, and the student at each of its step counts."""
+def variants(config: EvaluateConfig, *, distilled: bool = True) -> list[Variant]:
+    """Base, LoRA, and the student at each of its step counts where there is one."""
     steps, scale, count = config.teacher_steps, config.guidance, config.count
     listed = [
         Variant(BASE, f"base {steps}", steps, scale, "ddim", count),
         Variant(LORA, f"LoRA {steps}", steps, scale, "ddim", count),
     ]
-    for steps in config.lcm_steps:
+    for steps in config.lcm_steps if distilled else ():
         count = config.count if steps == config.main_steps else config.other_count
         listed.append(Variant(lcm_name(steps), f"LCM {steps}", steps, None, "lcm", count))
     return listed
@@ -94,44 +93,45 @@ class Album:
 
 
 def draw_all(
-    config: EvaluateConfig, items: Sequence[PromptItem], lora: Path, lcm: Path, folder: Path, log: RunLog
+    config: EvaluateConfig,
+    columns: Sequence[Variant],
+    items: Sequence[PromptItem],
+    lora: Path,
+    lcm: Path | None,
+    folder: Path,
+    log: RunLog,
 ) -> dict[str, list[Image.Image]]:
     """Pictures by variant name; besides the variants, the LoRA at scales 0 and 0.5 for the XY grid.
 
     Args:
+        columns: the variants.
         items: prompts of the report set; a variant takes its first `count`.
-        lora, lcm: anime-lora-final and lcm_distilled_model.
+        lora, lcm: anime-lora-final and lcm_distilled_model, where there is one.
         folder: where pictures are kept.
     """
-    columns = variants(config)
     wanted = {column.name: column.count for column in columns}
     wanted |= dict.fromkeys((NO_LORA, HALF_LORA), min(XY_PROMPTS, config.count))
     album = Album(folder, config.batch_size, config.model.resolution, _counter(sum(wanted.values()), log))
     seeds = [item.seed for item in items]
     called = [with_trigger(item.prompt, config.trigger) for item in items]
-    word = config.base_style
+    word = None if config.judge is None else config.judge.base_style
     plain = [with_style(item.prompt, word) if word else item.prompt for item in items]
     base, teacher, *students = columns
 
-    bundle = load_variant(config.model)
-    album.draw(bundle, base, BASE, plain[: base.count], seeds)
-    album.draw(bundle, teacher, NO_LORA, called[: wanted[NO_LORA]], seeds)
-    weights = {name: weight.detach().clone() for name, weight in bundle.unet.named_parameters()}
-    bundle = load_variant(config.model, lora=lora)
-    album.draw(bundle, teacher, LORA, called[: teacher.count], seeds)
-    _halve(bundle, weights)
-    album.draw(bundle, teacher, HALF_LORA, called[: wanted[HALF_LORA]], seeds)
-    bundle = load_variant(config.model, lora=lora, lcm=lcm)
-    for student in students:
-        album.draw(bundle, student, student.name, called[: student.count], seeds)
+    def draw(*sets: tuple[Variant, str, Sequence[str]], **parts: Any) -> None:
+        """Load a model, draw with it and free it before the next is loaded."""
+        bundle = load_variant(config.model, **parts)
+        for variant, name, prompts in sets:
+            album.draw(bundle, variant, name, prompts[: wanted[name]], seeds)
+        del bundle
+        free()
+
+    draw((base, BASE, plain), (teacher, NO_LORA, called))
+    draw((teacher, LORA, called), lora=lora)
+    draw((teacher, HALF_LORA, called), lora=lora, lora_scale=0.5)
+    if students:
+        draw(*((student, student.name, called) for student in students), lora=lora, lcm=lcm)
     return {name: album.load(name, count) for name, count in wanted.items()}
-
-
-@torch.no_grad()
-def _halve(bundle: Bundle, base: Mapping[str, Tensor]) -> None:
-    """A fused LoRA is W + s * delta: the mean with the base's weights W is the LoRA at half its scale."""
-    for name, weight in bundle.unet.named_parameters():
-        weight.lerp_(base[name], 0.5)
 
 
 def _counter(total: int, log: RunLog) -> Callable[[int], None]:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components import statistics
+from components.contracts import Judge, Verdict
 from components.image.evaluation.drawing import BASE, LORA, lcm_name
 from components.image.promptset import PromptItem
-from components.portraits.judge import Verdict
-from components.recipe import EvaluateConfig
+from components.image.recipe import EvaluateConfig, JudgeConfig
 from components.statistics import Bootstrap, Estimate, Floats, KernelDistance
 
 _THUMB = 32
@@ -40,58 +40,111 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Verdicts by variant, and features [N, D] of the training pictures and of held-out pictures of the style."""
+class Panel:
+    """Who judges, and what style (in the judge's words) the base and the trained models should draw."""
 
-    verdicts: Mapping[str, Verdict]
-    training: Floats
+    judge: Judge
+    style: str
+    base_style: str
     reference: Floats | None
 
+    @classmethod
+    def of(cls, judge: Judge, config: JudgeConfig) -> "Panel":
+        """The panel that a recipe asks for. Raises DataError where its reference cannot be read."""
+        return cls(judge, config.style, config.base_style, judge.reference(config.style) if config.reference else None)
 
-def judged_figures(config: EvaluateConfig, items: Sequence[PromptItem], judged: Judged) -> Figures:
-    """adherence, style, copying and KID of every variant; drop, ratio and gap between them."""
+    def style_of(self, variant: str) -> str:
+        """The style that a variant's pictures should show."""
+        return self.base_style if variant == BASE else self.style
+
+    def hits(self, items: Sequence[PromptItem], verdict: Verdict, *styles: str) -> Mapping[str, Floats]:
+        """Aspect -> hits [N] of N pictures, which belong to the first N prompts."""
+        return self.judge.hits(verdict, [item.attributes for item in items[: len(verdict.features)]], *styles)
+
+    def adherence(self, items: Sequence[PromptItem], verdict: Verdict, *styles: str) -> Floats:
+        """Share of the asked aspects that a picture shows, [N]; NaN where none counts."""
+        hits = self.hits(items, verdict, *styles)
+        return statistics.adherence_of(hits) if hits else np.full(len(verdict.features), np.nan)
+
+
+def judged_figures(
+    config: EvaluateConfig, panel: Panel, items: Sequence[PromptItem], verdicts: Mapping[str, Verdict], training: Floats
+) -> Figures:
+    """Adherence, style, copying and KID of every variant; drop, ratio and gap between them.
+
+    Args:
+        verdicts: by variant.
+        training: features [M, D] of the training pictures.
+    """
     figures = Figures()
     distances: dict[str, KernelDistance] = {}
-    for name, verdict in judged.verdicts.items():
-        bootstrap = _bootstrap(config, len(verdict.style))
-        shown = str(config.base_style) if name == BASE else config.style
-        figures.put(f"{name}.adherence", bootstrap.mean(kept_promises(items, verdict, shown)))
-        figures.put(f"{name}.style", bootstrap.mean(statistics.style_hits(verdict.style, shown)))
-        if judged.reference is None:
+    for name, verdict in verdicts.items():
+        shown = panel.style_of(name)
+        bootstrap = _bootstrap(config, len(verdict.features))
+        figures.put(f"{name}.adherence", bootstrap.mean(panel.adherence(items, verdict, shown)))
+        _by_aspect(figures, name, items, panel.hits(items, verdict, shown), bootstrap)
+        texts = [item.prompt for item in items[: len(verdict.features)]]
+        for score, values in panel.judge.scores(verdict, texts, training).items():
+            figures.put(f"{name}.{score}", bootstrap.mean(values))
+        if shown:
+            figures.put(f"{name}.style", bootstrap.mean(panel.judge.styled(verdict, shown)))
+        if panel.reference is None:
             continue
-        features = np.asarray(verdict.features, np.float64)
-        distances[name] = KernelDistance(features, judged.reference)
+        distances[name] = KernelDistance(verdict.features, panel.reference)
         figures.put(f"{name}.kid", bootstrap.kid(distances[name]))
         if name != BASE:
-            copied = statistics.copies(features, judged.training, judged.reference)
+            copied = statistics.copies(verdict.features, training, panel.reference)
             figures.put(f"{name}.copying", bootstrap.mean(copied))
-    _compare(config, items, judged.verdicts, distances, figures)
+    _compare(config, panel, items, verdicts, distances, figures)
     return figures
+
+
+def _by_aspect(
+    figures: Figures, name: str, items: Sequence[PromptItem], hits: Mapping[str, Floats], bootstrap: Bootstrap
+) -> None:
+    """`balanced`: mean over aspects, which a frequent one cannot hide; `worst`: the weakest, and which it is."""
+    groups = {key: rows for key, rows in split_accessories(items, hits).items() if not np.isnan(rows).all()}
+    if not groups:
+        return
+    shares = {key: statistics.mean(rows) for key, rows in groups.items()}
+    worst = min(shares, key=lambda key: shares[key])
+    figures.put(f"{name}.balanced", float(np.mean(list(shares.values()))))
+    figures.put(f"{name}.worst", bootstrap.mean(groups[worst]))
+    figures.values[f"{name}.worst.name"] = worst
+
+
+def split_accessories(items: Sequence[PromptItem], hits: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Hits [N] by aspect; one that is there or not (`yes`, `no`) is two, since a model may simply never draw it."""
+    groups: dict[str, Floats] = {}
+    for aspect, rows in hits.items():
+        asked = np.array([item.attributes.get(aspect, "") for item in items[: len(rows)]])
+        values = [value for value in ("yes", "no") if (asked == value).any()]
+        for value in values:
+            groups[f"{aspect}={value}"] = np.where(asked == value, rows, np.nan)
+        if not values:
+            groups[aspect] = rows
+    return groups
 
 
 def _compare(
     config: EvaluateConfig,
+    panel: Panel,
     items: Sequence[PromptItem],
     verdicts: Mapping[str, Verdict],
     distances: Mapping[str, KernelDistance],
     figures: Figures,
 ) -> None:
-    student, both = lcm_name(config.main_steps), (str(config.base_style), config.style)
+    student = lcm_name(config.main_steps)
     bootstrap = _bootstrap(config, config.count)
-    drop = bootstrap.difference(
-        kept_promises(items, verdicts[BASE], *both), kept_promises(items, verdicts[LORA], *both)
-    )
-    figures.put("lora.adherence_drop", drop)
-    ratio = bootstrap.ratio(*(kept_promises(items, verdicts[name], config.style) for name in (student, LORA)))
-    figures.put("fidelity.adherence_ratio", ratio)
+    both = (panel.base_style, panel.style) if panel.base_style else (panel.style,)
+    drop = (panel.adherence(items, verdicts[name], *both) for name in (BASE, LORA))
+    figures.put("lora.adherence_drop", bootstrap.difference(*drop))
+    if student not in verdicts:
+        return
+    ratio = (panel.adherence(items, verdicts[name], panel.style) for name in (student, LORA))
+    figures.put("fidelity.adherence_ratio", bootstrap.ratio(*ratio))
     if distances:
         figures.put("fidelity.kid_gap", bootstrap.kid_gap(distances[student], distances[LORA], distances[BASE]))
-
-
-def kept_promises(items: Sequence[PromptItem], verdict: Verdict, *styles: str) -> Floats:
-    """Adherence per picture, [N]; the pictures belong to the first N prompts."""
-    asked = [item.attributes for item in items[: len(verdict.style)]]
-    return statistics.adherence(asked, verdict.attributes, *styles)
 
 
 def plain_figures(config: EvaluateConfig, drawn: Mapping[str, Sequence[Image.Image]]) -> Figures:
@@ -99,6 +152,8 @@ def plain_figures(config: EvaluateConfig, drawn: Mapping[str, Sequence[Image.Ima
     figures = Figures()
     for steps in config.lcm_steps:
         name = lcm_name(steps)
+        if name not in drawn:
+            continue
         estimate = similarity(drawn[name], drawn[LORA], _bootstrap(config, len(drawn[name])))
         figures.put(f"{name}.similarity", estimate)
         if steps == config.main_steps:
@@ -138,11 +193,13 @@ def _bootstrap(config: EvaluateConfig, count: int) -> Bootstrap:
 
 
 def variant_rows(names: Iterable[str], figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a variant, from the figures whose key begins with its name; the columns are those of the last one."""
+    """One row a variant, from the figures whose key begins with its name."""
     names = list(names)
     own = {
         name: {key.removeprefix(f"{name}."): value for key, value in figures.items() if key.startswith(f"{name}.")}
         for name in names
     }
-    columns = sorted(column for column, value in own[names[-1]].items() if isinstance(value, int | float))
+    columns = sorted(
+        {column for row in own.values() for column, value in row.items() if isinstance(value, int | float)}
+    )
     return [{"variant": name, **{column: own[name].get(column) for column in columns}} for name in names]

@@ -9,24 +9,23 @@ from PIL import Image
 
 from components import statistics
 from components.artifact import write_json
-from components.contracts import CALIBRATION, RunLog
+from components.contracts import CALIBRATION, Judge, RunLog
 from components.image import promptset
 from components.image.evaluation import plots
 from components.image.evaluation.confidence import Outcome
 from components.image.evaluation.figures import Figures
 from components.image.evaluation.robustness import Artist, Condition, calibrate, conditions, figures
-from components.image.evaluation.sheets import sheet
 from components.image.families.bundle import Bundle
 from components.image.generation.latent import pictures
 from components.image.promptset import PromptItem
-from components.portraits.attacks import KINDS
-from components.portraits.judge import Judge
+from components.image.recipe import EvaluateConfig
+from components.image.sheets import sheet
 from components.prompting.confidence import Calibration
 from components.prompting.generator import RobustPromptGenerator
+from components.prompting.reader import KINDS, Reader
 from components.prompting.rendering import rendered
 from components.prompting.schema import PromptRequest, RobustPrompt
 from components.prompting.setup import make_generator
-from components.recipe import EvaluateConfig
 
 READ = ("clean_generator", *(f"rescued.{kind}" for kind in KINDS))
 """Conditions whose requests the generator read: what the confidence is measured on."""
@@ -37,10 +36,12 @@ SHOWN = 6
 
 @dataclass
 class PromptExam:
-    """A student (`bundle`, adapters fused), who judges its pictures, the folder of prompt sets, and where to write."""
+    """A student (`bundle`, adapters fused), who reads for it, who looks at its pictures, the folder of prompt sets,
+    and where to write."""
 
     config: EvaluateConfig
     bundle: Bundle
+    reader: Reader
     judge: Judge
     prompts: Path
     out: Path
@@ -48,7 +49,9 @@ class PromptExam:
     generator: RobustPromptGenerator = field(init=False)
 
     def __post_init__(self) -> None:
-        self.generator = make_generator(client=self.config.prompts_client)
+        generator = make_generator(self.reader, client=self.config.prompts_client)
+        assert generator is not None  # for there is a reader
+        self.generator = generator
 
     def calibrate(self, count: int) -> Calibration | None:
         """Learn the confidence from `count` pictures of the *calibrate* set and write it; None where nothing counts.
@@ -61,8 +64,8 @@ class PromptExam:
         items = promptset.repeated(promptset.load(self.prompts, "calibrate"), count)
         self.log.message(f"learning the confidence of prompts from {len(items)} pictures")
         artist = self._artist(len(items))
-        origin = {"judge": str(self.config.judge), "client": self.config.prompts_client}
-        found = calibrate(items, self.write, self.render, artist.see, **origin)
+        origin = {"judge": self.judge.digest, "client": self.config.prompts_client}
+        found = calibrate(items, self.reader, self.write, self.render, artist.see, **origin)
         if found is None:
             self.log.warn("no prompt of the calibrate set asks for anything that counts: no confidence is learnt")
         else:
@@ -72,13 +75,14 @@ class PromptExam:
     def measure(self, count: int, calibration: Calibration | None) -> Figures:
         """All figures on the first `count` prompts of the *report* set; a grid and a plot go to `plots/`."""
         items = promptset.load(self.prompts, "report")[:count]
-        asked = conditions(items, self.write, self.render)
+        asked = conditions(items, self.reader, self.write, self.render)
         shown = items[:SHOWN]
         artist = self._artist(len(items) * len(asked), frozenset(item.seed for item in shown))
         seen = {name: artist.see(items, condition.texts) for name, condition in asked.items()}
         found = figures(seen, self.config.bootstrap, self.config.seed)
         if calibration is not None:
-            outcomes = [row for name in READ for row in seen[name].outcomes(items, asked[name].drafts)]
+            read = [name for name in READ if name in asked]
+            outcomes = [row for name in read for row in seen[name].outcomes(items, asked[name].drafts)]
             _confidence(found, calibration, outcomes)
         self._grid(artist, shown, asked)
         plots.conditions(self.out / "plots" / "prompts.png", {name: found.values.get(name, 0.0) for name in COLUMNS})
@@ -101,7 +105,8 @@ class PromptExam:
             done += count
             self.log.progress(done, total, unit="text")
 
-        return Artist(self._draw, lambda some: self.judge.look(some).attributes, self.config.style, progress, keep)
+        style = self.config.judge.style if self.config.judge else ""
+        return Artist(self._draw, self.judge, style, progress, keep)
 
     def _draw(self, texts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         return pictures(
@@ -115,14 +120,15 @@ class PromptExam:
         )
 
     def _grid(self, artist: Artist, items: Sequence[PromptItem], asked: Mapping[str, Condition]) -> None:
+        columns = [name for name in COLUMNS if name in asked]
         rows = [
-            [artist.pictures[asked[name].texts[place], item.seed] for name in COLUMNS]
+            [artist.pictures[asked[name].texts[place], item.seed] for name in columns]
             for place, item in enumerate(items)
         ]
         path = self.out / "plots" / "prompts-grid.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        labels = asked["attacked.typo"].texts[: len(items)]
-        sheet(rows, COLUMNS, labels).save(path)
+        labels = asked[columns[min(1, len(columns) - 1)]].texts[: len(items)]
+        sheet(rows, columns, labels).save(path)
 
 
 def _confidence(found: Figures, calibration: Calibration, outcomes: Sequence[Outcome]) -> None:

@@ -7,6 +7,8 @@ One picture a prompt, equal seeds, best-of-n off. A condition is a list of texts
     attacked.<kind>    with mistakes (Gao et al., arXiv 2306.13103)
     rescued.<kind>     with the same mistakes, through the generator
     japanese           the same wishes as a Japanese sentence, through the generator
+
+The last three need a reader that can attack and translate; without one they are left out.
 """
 
 import random
@@ -18,12 +20,12 @@ from PIL import Image
 from scipy.stats import beta
 
 from components import statistics
+from components.contracts import Judge
 from components.image.evaluation.confidence import Outcome, fit
 from components.image.evaluation.figures import Figures
 from components.image.promptset import PromptItem
-from components.portraits.attacks import KINDS, attack
-from components.portraits.translations import japanese
 from components.prompting.confidence import Calibration
+from components.prompting.reader import KINDS, AttackKind, Reader
 from components.prompting.schema import Draft, RobustPrompt
 from components.statistics import Bootstrap, Floats
 
@@ -63,11 +65,10 @@ class Seen:
         return [Outcome(draft, item.attributes, shown) for item, draft, shown in triples if shown]
 
 
-def conditions(items: Sequence[PromptItem], write: Write, render: Render) -> dict[str, Condition]:
-    """All conditions of the module's list, for prompts with known attributes."""
-    attacked = {
-        kind: [attack(item.prompt, item.attributes, kind, seed=item.seed).text for item in items] for kind in KINDS
-    }
+def conditions(items: Sequence[PromptItem], reader: Reader, write: Write, render: Render) -> dict[str, Condition]:
+    """The conditions of the module's list that the reader can set, for prompts with known attributes."""
+    kinds = KINDS if reader.attack else ()
+    attacked = {kind: [_attacked(reader, item, kind) for item in items] for kind in kinds}
     plain = {
         "clean": [item.prompt for item in items],
         **{f"attacked.{kind}": texts for kind, texts in attacked.items()},
@@ -75,8 +76,9 @@ def conditions(items: Sequence[PromptItem], write: Write, render: Render) -> dic
     asked = {
         "clean_generator": plain["clean"],
         **{f"rescued.{kind}": texts for kind, texts in attacked.items()},
-        "japanese": [japanese(item.attributes) for item in items],
     }
+    if reader.translate is not None:
+        asked["japanese"] = [reader.translate(item.attributes) for item in items]
     made = {name: [write(text) for text in texts] for name, texts in asked.items()}
     return {
         **{name: Condition(tuple(texts)) for name, texts in plain.items()},
@@ -95,28 +97,29 @@ class Artist:
     """
 
     draw: Callable[[Sequence[str], Sequence[int]], Sequence[Image.Image]]
-    look: Callable[[Sequence[Image.Image]], Mapping[str, statistics.Names]]
+    judge: Judge
     style: str
     progress: Callable[[int], None] = lambda _count: None
     keep: frozenset[int] = frozenset()
     pictures: dict[tuple[str, int], Image.Image] = field(default_factory=dict)
-    _found: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
+    _found: dict[tuple[str, int], dict[str, float]] = field(default_factory=dict)
 
     def see(self, items: Sequence[PromptItem], texts: Sequence[str], batch: int = 64) -> Seen:
         """Pictures of texts [N] at the prompts' seeds, and which of the asked attributes they show."""
         keys = [(text, item.seed) for text, item in zip(texts, items, strict=True)]
+        asked = {item.seed: item.attributes for item in items}
         fresh = [key for key in dict.fromkeys(keys) if key not in self._found]
         for start in range(0, len(fresh), batch):
             some = fresh[start : start + batch]
             drawn = self.draw([text for text, _ in some], [seed for _, seed in some])
-            verdict = self.look(drawn)
+            hits = self.judge.hits(self.judge.look(drawn), [asked[seed] for _, seed in some], self.style)
             for row, key in enumerate(some):
                 if key[1] in self.keep:
                     self.pictures[key] = drawn[row]
-                self._found[key] = {name: str(values[row]) for name, values in verdict.items()}
+                self._found[key] = {name: float(values[row]) for name, values in hits.items()}
         self.progress(len(keys))
-        found = {name: np.array([self._found[key][name] for key in keys]) for name in self._found[keys[0]]}
-        return Seen(statistics.attribute_hits([item.attributes for item in items], found, self.style))
+        names = self._found[keys[0]]
+        return Seen({name: np.array([self._found[key][name] for key in keys]) for name in names})
 
 
 def figures(seen: Mapping[str, Seen], resamples: int = 1000, seed: int = 0) -> Figures:
@@ -126,18 +129,26 @@ def figures(seen: Mapping[str, Seen], resamples: int = 1000, seed: int = 0) -> F
     bootstrap = Bootstrap(len(clean), resamples, seed)
     for name, found in seen.items():
         result.put(name, bootstrap.mean(found.adherence))
+    result.put("clean_generator.ratio", bootstrap.ratio(seen["clean_generator"].adherence, clean))
+    if "japanese" in seen:
+        result.put("japanese.ratio", bootstrap.ratio(seen["japanese"].adherence, seen["clean_generator"].adherence))
+    if any(name.startswith("attacked.") for name in seen):
+        _attacks(result, seen, bootstrap)
+    return result
+
+
+def _attacks(result: Figures, seen: Mapping[str, Seen], bootstrap: Bootstrap) -> None:
+    """What all attacks leave, and what reading them wins back."""
+    clean = seen["clean"].adherence
     attacked, rescued = (
         np.mean([seen[f"{name}.{kind}"].adherence for kind in KINDS], axis=0) for name in ("attacked", "rescued")
     )
     result.put("recovered", bootstrap.ratio(rescued, clean))
     result.put("won_back", bootstrap.ratio(rescued - attacked, clean - attacked))
-    result.put("clean_generator.ratio", bootstrap.ratio(seen["clean_generator"].adherence, clean))
-    result.put("japanese.ratio", bootstrap.ratio(seen["japanese"].adherence, seen["clean_generator"].adherence))
     for kind in KINDS:
         result.put(f"attacked.{kind}.ratio", bootstrap.ratio(seen[f"attacked.{kind}"].adherence, clean))
         for name in ("attacked", "rescued"):
             result.put(f"{name}.{kind}.kept", kept(seen["clean"], seen[f"{name}.{kind}"]))
-    return result
 
 
 def kept(clean: Seen, changed: Seen, confidence: float = 0.95) -> statistics.Estimate:
@@ -153,7 +164,8 @@ def kept(clean: Seen, changed: Seen, confidence: float = 0.95) -> statistics.Est
 
 def too_weak(found: Figures) -> list[str]:
     """The attacks that leave too much, in words."""
-    ratios = {kind: float(found.values[f"attacked.{kind}.ratio"]) for kind in KINDS}
+    names = {kind: f"attacked.{kind}.ratio" for kind in KINDS}
+    ratios = {kind: float(found.values[name]) for kind, name in names.items() if name in found.values}
     return [
         f"attacked.{kind} leaves {ratio:.2f} of the clean adherence, more than {WEAKEST}"
         for kind, ratio in ratios.items()
@@ -163,12 +175,13 @@ def too_weak(found: Figures) -> list[str]:
 
 def calibrate(
     items: Sequence[PromptItem],
+    reader: Reader,
     write: Write,
     render: Render,
     see: Callable[[Sequence[PromptItem], Sequence[str]], Seen],
     **origin: str,
 ) -> Calibration | None:
-    """Learn the confidence from one picture an item: clean requests and the three attacks, drawn by lot.
+    """Learn the confidence from one picture an item: clean requests and the reader's attacks, drawn by lot.
 
     None where no prompt asks for anything that counts.
 
@@ -179,8 +192,14 @@ def calibrate(
     prompts, lot = [], random.Random(0)
     for item in items:
         kind = lot.choice((None, *KINDS))
-        text = attack(item.prompt, item.attributes, kind, seed=item.seed).text if kind else item.prompt
-        prompts.append(write(text))
+        prompts.append(write(_attacked(reader, item, kind) if kind else item.prompt))
     seen = see(items, [render(prompt) for prompt in prompts])
     outcomes = seen.outcomes(items, [prompt.draft for prompt in prompts])
-    return fit(outcomes).model_copy(update=origin) if outcomes else None
+    return fit(outcomes, reader.vocabulary).model_copy(update=origin) if outcomes else None
+
+
+def _attacked(reader: Reader, item: PromptItem, kind: AttackKind) -> str:
+    """The prompt with mistakes; as it is where the reader has no attack."""
+    if reader.attack is None:
+        return item.prompt
+    return reader.attack(item.prompt, item.attributes, kind, seed=item.seed)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,107 +9,101 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.numpy import load_file
 
 from components import statistics
 from components.artifact import write_json
-from components.contracts import FIGURES, RunLog
-from components.errors import DataError, RecipeError
+from components.contracts import FIGURES, Judge, RunLog, Verdict
 from components.image import promptset
 from components.image.evaluation import plots
 from components.image.evaluation.benchmark import Speed, measure
 from components.image.evaluation.drawing import BASE, HALF_LORA, LORA, NO_LORA, Variant, draw_all, lcm_name, variants
 from components.image.evaluation.figures import (
     Figures,
-    Judged,
+    Panel,
     judged_figures,
-    kept_promises,
     plain_figures,
     psnr,
+    split_accessories,
     variant_rows,
 )
 from components.image.evaluation.prompting import PromptExam
-from components.image.evaluation.sheets import contact, sheet
 from components.image.families.bundle import load_bundle
 from components.image.generation.latent import load_variant
+from components.image.judging import open_judge
+from components.image.product import LCM as LCM_FOLDER
+from components.image.product import LORA as LORA_FOLDER
 from components.image.promptset import PromptItem
-from components.portraits.judge import Judge, Verdict
-from components.portraits.vocabulary import STYLES
-from components.recipe import EvaluateConfig
-from components.statistics import Floats
+from components.image.recipe import EvaluateConfig
+from components.image.sheets import contact, sheet
+from components.plugins import plugin
+from components.prompting.reader import Reader
 
 _COMPARED = 8
 _SHOWN = 32
 
 
-@dataclass(frozen=True)
-class Panel:
-    """Who judges: the judge, and its features [N, D] of held-out pictures of the style where there are any."""
-
-    judge: Judge
-    reference: Floats | None
-
-
 def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, log: RunLog) -> None:
     """Draw, judge, time; write metrics.json, rows.json, grids/, xy.png and plots/.
 
-    Pictures lie in `out/.pictures` as they are drawn: an interrupted evaluation goes on where it stopped.
+    Pictures lie in `out/.pictures` as they are drawn: an interrupted evaluation goes on where it stopped. Where there
+    is no distilled student, its figures are left out.
 
     Raises:
         DataError: prompts, reference features or the dataset cannot be read.
         ModelError: a model or the judge cannot be loaded.
-        RecipeError: a style that the vocabulary does not know.
+        RecipeError: a style that the judge does not know.
     """
-    lora, lcm = inputs["train"] / "anime-lora-final", inputs["distill"] / "lcm_distilled_model"
+    lora, lcm = inputs["train"] / LORA_FOLDER, _student(inputs)
     items = _prompts(config, inputs)
-    panel = _panel(config, inputs, log)
-    drawn = draw_all(config, items, lora, lcm, out / ".pictures", log)
+    panel = _panel(config, inputs, log)  # before anything is drawn, so that what is missing is said at once
+    columns = variants(config, distilled=lcm is not None)
+    drawn = draw_all(config, columns, items, lora, lcm, out / ".pictures", log)
     figures = plain_figures(config, drawn)
     figures.put("vae.psnr", _reconstruction(config, inputs["dataset"]))
     figures.values |= {"judge.digest": None, "prompts.digest": _prompts_digest(inputs), "prompts.count": config.count}
     if panel is not None:
-        verdicts = {variant.name: panel.judge.look(drawn[variant.name]) for variant in variants(config)}
+        verdicts = {column.name: panel.judge.look(drawn[column.name]) for column in columns}
         training = panel.judge.look(_pictures(inputs["dataset"], "train")).features
-        judged = Judged(verdicts, np.asarray(training, np.float64), panel.reference)
-        figures.values |= judged_figures(config, items, judged).values
-        figures.values |= {"judge.digest": panel.judge.digest, "judge.mean_accuracy": panel.judge.mean_accuracy}
-        plots.by_attribute(out / "plots" / "attributes.png", _attribute_shares(config, items, verdicts))
-        log.table("prompts", _prompt_rows(config, items, verdicts))
+        figures.values |= judged_figures(config, panel, items, verdicts, training).values
+        figures.values |= {"judge.digest": panel.judge.digest}
+        figures.values |= {f"judge.{name}": value for name, value in panel.judge.facts.items()}
+        plots.by_attribute(out / "plots" / "attributes.png", _attribute_shares(panel, items, verdicts))
+        log.table("prompts", _prompt_rows(panel, items, verdicts))
         figures.values |= _examine_prompts(config, inputs, panel.judge, out, log)
     speed = measure(config, items[0].prompt, lora, lcm, log)
     for name, value in speed.figures().items():
         figures.put(name, value)
     figures.values |= {"speed.engine_name": speed.engine, "speed.engine_error": speed.engine_error}
-    _grids(config, items, drawn, out)
-    _report(config, figures, speed, out, log)
+    _grids(columns, items, drawn, out)
+    _report(config, columns, figures, speed, out, log)
+
+
+def _student(inputs: Mapping[str, Path]) -> Path | None:
+    """The distilled student's folder; None where the recipe distils nothing."""
+    return inputs["distill"] / LCM_FOLDER if "distill" in inputs else None
 
 
 def _examine_prompts(
     config: EvaluateConfig, inputs: Mapping[str, Path], judge: Judge, out: Path, log: RunLog
 ) -> dict[str, Any]:
     """How the student takes prompts with mistakes, raw and read: `prompts.*`, `calibration.json`, a grid and a plot."""
-    if not config.calibrate_count or "prompts" not in inputs:
+    lcm = _student(inputs)
+    if lcm is None or config.reader is None or not config.calibrate_count or "prompts" not in inputs:
         return {}
-    lora, lcm = inputs["train"] / "anime-lora-final", inputs["distill"] / "lcm_distilled_model"
-    bundle = load_variant(config.model, lora=lora, lcm=lcm)
-    exam = PromptExam(config, bundle, judge, inputs["prompts"], out, log)
+    bundle = load_variant(config.model, lora=inputs["train"] / LORA_FOLDER, lcm=lcm)
+    reader: Reader = plugin("reader", config.reader)
+    exam = PromptExam(config, bundle, reader, judge, inputs["prompts"], out, log)
     found = exam.measure(config.attacked_count, exam.calibrate(config.calibrate_count))
     return {f"prompts.{name}": value for name, value in found.values.items()}
 
 
 def _panel(config: EvaluateConfig, inputs: Mapping[str, Path], log: RunLog) -> Panel | None:
-    """Read before anything is drawn, so that what is missing is said at once."""
-    if "judge" not in inputs:
+    if config.judge is None:
         log.warn("there is no judge: adherence, style, copying and KID are left out")
         return None
-    for name, style in (("style", config.style), ("base_style", config.base_style)):
-        if style not in STYLES:
-            hint = f"Expected one of: {', '.join(STYLES)}; or set evaluate.judge to null."
-            raise RecipeError(f"evaluate.{name} {style!r} is not in the vocabulary.", hint=hint)
-    if "reference" not in inputs:
+    if config.judge.reference is None:
         log.warn("there are no reference features: KID and copying are left out")
-        return Panel(Judge.load(inputs["judge"]), None)
-    return Panel(Judge.load(inputs["judge"]), _reference(inputs["reference"], config.style))
+    return Panel.of(open_judge(config.judge, inputs), config.judge)
 
 
 def _prompts(config: EvaluateConfig, inputs: Mapping[str, Path]) -> tuple[PromptItem, ...]:
@@ -126,15 +119,6 @@ def _prompts(config: EvaluateConfig, inputs: Mapping[str, Path]) -> tuple[Prompt
 
 def _prompts_digest(inputs: Mapping[str, Path]) -> str | None:
     return promptset.digest(inputs["prompts"]) if "prompts" in inputs else None
-
-
-def _reference(folder: Path, style: str) -> Floats:
-    path = folder / f"{style}.safetensors"
-    try:
-        return np.asarray(load_file(path)["features"], np.float64)
-    except (OSError, KeyError, ValueError) as error:
-        hint = "Run `dvc pull`, or set evaluate.reference to null."
-        raise DataError(f"reference features {str(path)!r} cannot be read: {error}.", hint=hint) from error
 
 
 def _pictures(dataset: Path, split: str) -> list[Image.Image]:
@@ -158,30 +142,28 @@ def _reconstruction(config: EvaluateConfig, dataset: Path) -> statistics.Estimat
 
 
 def _attribute_shares(
-    config: EvaluateConfig, items: Sequence[PromptItem], verdicts: Mapping[str, Verdict]
+    panel: Panel, items: Sequence[PromptItem], verdicts: Mapping[str, Verdict]
 ) -> dict[str, dict[str, float]]:
-    asked = [item.attributes for item in items]
     shares = {}
-    for name in (BASE, LORA, lcm_name(config.main_steps)):
-        style = str(config.base_style) if name == BASE else config.style
-        hits = statistics.attribute_hits(asked, verdicts[name].attributes, style)
+    for name, verdict in verdicts.items():
+        hits = split_accessories(items, panel.hits(items, verdict, panel.style_of(name)))
         shares[name] = {key: statistics.mean(row) for key, row in hits.items() if not np.isnan(row).all()}
-    return shares
+    return {name: found for name, found in shares.items() if len(verdicts[name].features) == len(items)}
 
 
-def _prompt_rows(
-    config: EvaluateConfig, items: Sequence[PromptItem], verdicts: Mapping[str, Verdict]
-) -> list[dict[str, Any]]:
-    """One row a prompt, the worst of the student first: where to look."""
+def _prompt_rows(panel: Panel, items: Sequence[PromptItem], verdicts: Mapping[str, Verdict]) -> list[dict[str, Any]]:
+    """One row a prompt, the worst of the last variant on all prompts first: where to look."""
     columns = {
-        name: kept_promises(items, verdicts[name], str(config.base_style) if name == BASE else config.style)
-        for name in (BASE, LORA, lcm_name(config.main_steps))
+        name: panel.adherence(items, verdict, panel.style_of(name))
+        for name, verdict in verdicts.items()
+        if len(verdict.features) == len(items)
     }
     rows = [
         {"prompt": item.prompt, "seed": item.seed, **{name: _plain(values[place]) for name, values in columns.items()}}
         for place, item in enumerate(items)
     ]
-    return sorted(rows, key=lambda row: (row[lcm_name(config.main_steps)] or 0, row["prompt"]))
+    last = list(columns)[-1]
+    return sorted(rows, key=lambda row: (row[last] or 0, row["prompt"]))
 
 
 def _plain(value: float) -> float | None:
@@ -189,13 +171,13 @@ def _plain(value: float) -> float | None:
 
 
 def _grids(
-    config: EvaluateConfig, items: Sequence[PromptItem], drawn: Mapping[str, Sequence[Image.Image]], out: Path
+    columns: Sequence[Variant], items: Sequence[PromptItem], drawn: Mapping[str, Sequence[Image.Image]], out: Path
 ) -> None:
     grids = out / "grids"
     grids.mkdir(exist_ok=True)
-    for name in (BASE, LORA, lcm_name(config.main_steps)):
-        contact(drawn[name][:_SHOWN]).save(grids / f"{name}.png")
-    columns: list[Variant] = variants(config)
+    for column in columns:
+        if column.count == len(items):
+            contact(drawn[column.name][:_SHOWN]).save(grids / f"{column.name}.png")
     count = min(_COMPARED, *(column.count for column in columns))
     labels = [item.prompt for item in items]
     rows = [[drawn[column.name][place] for column in columns] for place in range(count)]
@@ -205,8 +187,9 @@ def _grids(
     sheet(rows, list(scales), labels[: len(rows)]).save(out / "xy.png")
 
 
-def _report(config: EvaluateConfig, figures: Figures, speed: Speed, out: Path, log: RunLog) -> None:
-    columns = variants(config)
+def _report(
+    config: EvaluateConfig, columns: Sequence[Variant], figures: Figures, speed: Speed, out: Path, log: RunLog
+) -> None:
     rows = variant_rows([column.name for column in columns], figures.values)
     for row, column in zip(rows, columns, strict=True):
         # The base does what the LoRA does: it is fused.

@@ -78,7 +78,7 @@ class Reference:
     pixels: Tensor
 
     @classmethod
-    def draw(cls, bundle: Bundle, prompt: str, steps: int, size: tuple[int, int]) -> "Reference":
+    def of(cls, bundle: Bundle, prompt: str, steps: int, size: tuple[int, int]) -> "Reference":
         """Width and height of `size` in pixels; seed 0."""
         noise = initial_noise(bundle, [0], size[1], size[0])
         latents = _denoise(bundle, noise, prompt, steps)
@@ -126,7 +126,7 @@ def build_engine(
     if chosen == "eager" or (kind == "auto" and bundle.device.type not in ("cpu", "cuda")):
         name = str(bundle.dtype).removeprefix("torch.")
         return Engine(bundle, "eager", {"unet": name, "vae": "float32"})
-    reference = Reference.draw(bundle, prompt, steps, size)
+    reference = Reference.of(bundle, prompt, steps, size)
     try:
         if chosen == "openvino":
             from components.image.generation.openvino_engine import build_openvino

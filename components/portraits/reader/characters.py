@@ -42,6 +42,14 @@ class Text:
         last = self.origin[end] if end < len(self.origin) else len(self.source)
         return self.source[self.origin[start] : max(last, self.origin[end - 1] + 1)].strip()
 
+    def typed(self, start: int, end: int) -> str:
+        """The request from `keys[start]` to `keys[end]` with blanks and unseen marks; from 0 its very beginning."""
+        first, last = (self._place(at) for at in (start, end))
+        return self.source[first if start else 0 : last]
+
+    def _place(self, at: int) -> int:
+        return self.origin[at] if at < len(self.origin) else len(self.source)
+
     def spellings(self, start: int, end: int) -> list[str]:
         """What `keys[start:end]` may spell: an ambiguous look-alike stands for any of its letters."""
         options = (self.forms.get(i, (self.keys[i],)) for i in range(start, end))

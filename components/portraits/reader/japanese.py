@@ -4,6 +4,7 @@ Keys are levelled (`characters.kana`): ピンク, ぴんく and ﾋﾟﾝｸ are
 (髪); kanji that an input method offers for the same reading (紙, 神) cost a little, and so the context decides.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -52,7 +53,9 @@ long hair: ロングヘア ロングヘアー 長髪 ちょうはつ ロン毛 �
 short hair: ショートヘア ショートヘアー ショート ショートカット 短髪 たんぱつ ベリーショート
 bob: ボブ ボブカット ボブヘア ボブヘアー おかっぱ オカッパ
 medium hair: ミディアム ミディアムヘア セミロング セミロングヘア ミディアムヘアー 中くらいの髪 肩までの髪
-ponytail: ポニーテール ポニテ ツインテール ツインテ おさげ お下げ サイドテール
+ponytail: ポニーテール ポニテ サイドテール
+twintails: ツインテール ツインテ
+braids: おさげ お下げ
 updo: まとめ髪 まとめがみ まとめた髪 アップヘア アップスタイル お団子ヘア お団子頭 おだんごヘア だんごヘア 結んだ髪
 updo: 結い髪
 bun: お団子 おだんご 団子 だんご シニヨン
@@ -86,8 +89,8 @@ sweater: セーター ニット
 hoodie: パーカー
 jacket: ジャケット
 coat: コート
-uniform: 制服 せいふく セーラー服
-kimono: 着物 きもの 浴衣 ゆかた 和服
+uniform: 制服 せいふく
+kimono: 着物 きもの 和服
 suit: スーツ
 background: 背景 はいけい バック バックグラウンド 背後 背景色 後ろ うしろ
 left: 左 ひだり
@@ -111,6 +114,15 @@ facing: 向き むき 向く むく 向いた むいた 向いて むいて 向�
 1boy: 男の人
 {NOT}: なし 無し ナシ ない 無い いない 無く なく なしの なしで 外した はずした 外して いません ありません ません
 {NOT}: しない してない
+holding: 持つ もつ 持った もった 持って 持っている
+person: 人物 人 一人 お一人
+character: キャラ キャラクター
+picture: 絵 画像 画
+illustration: イラスト
+photo: 写真
+face: 顔 かお
+expression: 表情 ひょうじょう
+simple: シンプルな シンプル
 best quality: 最高品質 最高画質 最高傑作
 high quality: 高品質 高画質
 masterpiece: 傑作
@@ -134,17 +146,10 @@ maid: メイド
 anime: アニメ アニメ風
 """
 _PARTICLES = """
-の が は を に で と な い も や へ から まで て だ です ます した して する している してる いる ある あり る た 色
-いろ 色の 風 ふう そして
+の が は を に で と な も や へ から まで て だ です ます した して する している してる いる ある あり る た いて
+おり おって されて させて そして して下さい ください 下さい お願いします 描いて
 かけた かけて かけている かけてる 掛けた 掛けて つけた つけて つけている 付けた 付けて 着けた 着けて 着けている 着た
-着て 着ている きた きて きている
-身につけた 姿 すがた 描いて ください 下さい お願いします 絵 え イラスト 画像 画 写真 キャラ キャラクター 人 人物 子
-こ 感じ 顔 かお 表情
-ひょうじょう 持つ 持った もつ もった 持っている 付き つき 入り あり 有り カラー 系 っぽい みたいな ような お一人
-一人 して下さい 立つ
-立っている いて おり おって されて させて した状態 少し ちょっと とても すごく 非常に 方 方向 ほう を見て さん
-ちゃん くん 君 版 上 中 ように ん
-目線 視線 顔が 位置 配置 構図 こうず シンプルな シンプル 単色 無地 一面
+着て 着ている きた きて きている 身につけた 付き つき
 """
 _HOMOPHONES = """
 hair: 紙 神 上 噛み 加味 守
@@ -212,12 +217,16 @@ class Dictionary:
     def __init__(self) -> None:
         self.entries: dict[str, list[Entry]] = {}
         self.spellings: set[str] = set()
+        words: set[str] = set()
         self._damaged: dict[str, set[str]] = {}
         for entry in _entries():
             self.spellings.add(entry.spelling)
+            if not entry.why:
+                words.add(entry.key)
             known = self.entries.setdefault(entry.key, [])
             if all(entry.english != other.english for other in known):
                 known.append(entry)
+        self.words = frozenset(words)
         for key in self.entries:
             if len(key) == 2 and not any(map(is_kana, key)):
                 self._damaged.setdefault(key[::-1], set()).add(key)
@@ -244,7 +253,7 @@ class Dictionary:
         keys = set(self._damaged.get(typed, ()))
         for deletion in _deletions(typed) if len(typed) > 2 else ():
             keys |= self._damaged.get(deletion, set())
-        costs = ((key, slip_cost(typed, key)) for key in sorted(keys))
+        costs = ((key, slip_cost(typed, key)) for key in sorted(keys) if _kanji(typed) <= _kanji(key))
         return [(key, cost) for key, cost in costs if cost <= max(0.55 * len(key), 0.8)]
 
 
@@ -263,6 +272,11 @@ def slip_cost(typed: str, meant: str) -> float:
             current.append(best)
         older, row = row, current
     return row[-1]
+
+
+def _kanji(word: str) -> frozenset[str]:
+    """No slip of kana brings in another kanji: 歌って is no 笑って."""
+    return frozenset(mark for mark in word if not is_kana(mark))
 
 
 def _lost(mark: str) -> float:
@@ -286,7 +300,7 @@ def _deletions(key: str) -> list[str]:
 def _entries() -> Iterator[Entry]:
     for line in _WORDS.strip().splitlines():
         english, _, words = line.partition(": ")
-        for word in words.split():
+        for word in itertools.chain.from_iterable(map(_forms, words.split())):
             yield _entry(word, english)
             for alike in _alikes(word):
                 yield _entry(alike, english, _ALIKE, "look-alike")
@@ -296,6 +310,13 @@ def _entries() -> Iterator[Entry]:
             yield _entry(word, english, _HOMOPHONE, "sound")
     for word in _PARTICLES.split():
         yield _entry(word, "")
+
+
+def _forms(word: str) -> Iterator[str]:
+    """An adjective also as 黒く and 黒くて."""
+    yield word
+    if len(word) > 1 and word.endswith("い") and not is_kana(word[0]):
+        yield from (word[:-1] + ending for ending in ("く", "くて"))
 
 
 def _entry(word: str, english: str, cost: float = 0.0, why: str = "") -> Entry:

@@ -1,21 +1,26 @@
 """Every word that a request may hold, at its place: as typed, with mistakes, cut in two, or joined from two."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from components.portraits.reader.characters import Text, is_japanese, is_kana
-from components.portraits.reader.japanese import dictionary
-from components.portraits.reader.matching import REAL_WORD, Candidate, Matcher, unknown_cost
+from components.portraits.reader.japanese import Found, dictionary
+from components.portraits.reader.known import UNLISTED, is_known, is_solid, segments, zipf
+from components.portraits.reader.matching import Candidate, Matcher, unknown_cost
 from components.portraits.reader.phrases import Phrases
-from components.portraits.reader.words import is_common
 
 MAX_FUZZY, MAX_FUZZY_KANA = 60, 100
 """Unknown words, and Japanese characters, of one request that are searched for mistakes: bounds the time."""
-_COMMA, _STOP, _JAPANESE_BLANK = 0.5, 1.2, 0.3
+_MARK, _JAPANESE_BLANK = 0.5, 0.3
 _JOIN, _CUT, _MOVED = 0.5, 0.55, 0.8
-_UNKNOWN_KANA, _UNKNOWN_KANJI = 0.75, 1.0
+_UNKNOWN_KANA, _UNKNOWN_KANJI, _LEAST_UNKNOWN = 0.75, 1.0, 0.6
+_WALLS = frozenset(",.;!?\n、。！？，[]{}|<>/")
+"""Marks that no phrase goes beyond."""
+_CALL = re.compile(r"<[^<>\n]*>|__[\w/*-]+__|\bbreak\b")
+"""What other programs read as a command: `<lora:x:0.8>`, `__wildcard__`, BREAK."""
 _WORD = re.compile(r"[^\W_]+(?:[@$!|'’]+[^\W_]+)*|[@$][^\W_]+(?:[@$!|'’]+[^\W_]+)*")
 
 
@@ -29,6 +34,8 @@ class Edge:
     cost: float
     why: str = ""
     japanese: bool = False
+    used: bool = False
+    """What was typed is a word that people use: it stays, and what was meant is told beside it."""
 
 
 class Lattice:
@@ -46,7 +53,7 @@ class Lattice:
         self.exact = {at: [edge for edge in edges if not edge.cost] for at, edges in self.edges.items()}
 
     def skip(self, at: int) -> tuple[int, float]:
-        """The next place where something starts, and what it costs a phrase to go on there."""
+        """The next place where something starts, and what it costs a phrase to go on there (inf: it ends before)."""
         if at in self._skips:
             return self._skips[at]
         start, cost = at, 0.0
@@ -54,10 +61,10 @@ class Lattice:
             mark = self.keys[at]
             if mark == " " and at and is_japanese(self.keys[at - 1]):
                 cost = max(cost, _JAPANESE_BLANK)
-            if mark in ".;!?\n。！？":
-                cost = max(cost, _STOP)
-            elif not mark.isspace() and mark not in "-'()[]{}*_~\"·・:":
-                cost = max(cost, _COMMA)
+            if mark in _WALLS:
+                cost = math.inf
+            elif not mark.isspace() and mark not in "-'()*_~\"·・:":
+                cost = max(cost, _MARK)
             at += 1
         self._skips[start] = at, cost
         return at, cost
@@ -70,12 +77,20 @@ class Lattice:
         self.edges.setdefault(edge.start, []).append(edge)
 
     def _latin(self) -> None:
-        spans = [span for found in _WORD.finditer(self.keys) for span in self._runs(*found.span())]
+        calls = [found.span() for found in _CALL.finditer(self.keys)]
+        spans = [
+            span
+            for found in _WORD.finditer(self.keys)
+            if not any(start < found.end() and found.start() < end for start, end in calls)
+            for span in self._runs(*found.span())
+        ]
+        for start, end in calls:
+            self.blanks[start] = (end, _LEAST_UNKNOWN)
         for start, end in spans:
             self._whole(start, end)
             self.blanks[start] = (end, unknown_cost(end - start))
         for (start, middle), (after, end) in pairwise(spans):
-            if after - middle == 1 and self.keys[middle] != "\n":
+            if after - middle == 1 and self.keys[middle] in " -":
                 self._joined(start, middle, after, end)
 
     def _runs(self, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -88,27 +103,26 @@ class Lattice:
                 begin = at + 1
 
     def _whole(self, start: int, end: int) -> None:
-        """The word as it stands; if it is unknown, with mistakes, and cut where a blank may be missing."""
+        """The word as it stands; if nobody uses it, with mistakes, and cut where a blank may be missing."""
+        typed = self.keys[start:end]
         best: dict[str, Candidate] = {}
-        known = is_common(self.keys[start:end])
-        if known and self.keys[start:end] not in self.matcher.words:
-            self._add(Edge(start, end, (self.keys[start:end],), 0.0))
         for spelling in self.text.spellings(start, end):
-            exact = spelling in self.matcher.words
-            known |= exact
-            for candidate in self._near(spelling) if not exact else self.matcher.near(spelling):
+            for candidate in self._near(spelling):
                 if candidate.word not in best or candidate.cost < best[candidate.word].cost:
                     best[candidate.word] = candidate
-        worse = REAL_WORD if known and self.keys[start:end] not in self.matcher.words else 0.0
+        if is_known(typed) and typed not in self.matcher.words:
+            self._add(Edge(start, end, (typed,), 0.0))
         for candidate in best.values():
             why = "" if not candidate.cost else "sound" if candidate.sounds else "typo"
-            self._add(Edge(start, end, (candidate.word,), candidate.cost + worse, why))
-        if not known and 4 <= end - start <= 40:
+            self._add(Edge(start, end, (candidate.word,), candidate.cost, why, used=candidate.used))
+        if typed not in self.matcher.words and 4 <= end - start <= 40 and zipf(typed) == UNLISTED:
             self._cut(start, end, 3)
 
     def _near(self, spelling: str) -> Sequence[Candidate]:
-        """Candidates for an unknown word, as long as the request's time lasts."""
-        if spelling.isdecimal() or len(spelling) > 24 or self._budget <= 0:
+        """Candidates for a word, as long as the request's time lasts."""
+        if spelling in self.matcher.words:
+            return self.matcher.near(spelling)
+        if spelling.isdecimal() or not 2 < len(spelling) <= 24 or self._budget <= 0:
             return ()
         self._budget -= 1
         return self.matcher.near(spelling)
@@ -141,16 +155,19 @@ class Lattice:
                 self._add(edge)
 
     def _joined(self, start: int, middle: int, after: int, end: int) -> None:
-        """`re d`: one word with a blank in it, wholly right or (when its parts are unknown) with a mistake."""
+        """`re d`: one word with a blank in it, wholly right or (when nobody uses its parts) with a mistake."""
         left, right = self.keys[start:middle], self.keys[after:end]
-        whole = left + right
+        whole, strange = left + right, not (self._is_used(left) or self._is_used(right))
         if whole in self.matcher.words:
-            self._add(Edge(start, end, (whole,), _JOIN, "typo"))
-        elif len(whole) <= 16 and not (left in self.matcher.words and right in self.matcher.words):
-            for candidate in self._near(whole)[:3] if len(whole) > 3 else ():
-                self._add(Edge(start, end, (candidate.word,), candidate.cost + _JOIN, "typo"))
-            if left not in self.matcher.words and right not in self.matcher.words:
-                self._moved(start, middle, after, end)
+            self._add(Edge(start, end, (whole,), _JOIN, "typo", used=self._is_used(left) and self._is_used(right)))
+        elif strange and 3 < len(whole) <= 16:
+            for candidate in self._near(whole)[:3]:
+                self._add(Edge(start, end, (candidate.word,), candidate.cost + _JOIN, "typo", used=candidate.used))
+        if strange or (left not in self.matcher.words and not self._is_used(right)):
+            self._moved(start, middle, after, end)
+
+    def _is_used(self, word: str) -> bool:
+        return word in self.matcher.words or is_known(word)
 
     def _moved(self, start: int, middle: int, after: int, end: int) -> None:
         """`pin khair`: the blank stands one letter off."""
@@ -161,24 +178,65 @@ class Lattice:
 
     def _japanese(self) -> None:
         marks = [at for at, mark in enumerate(self.keys) if is_japanese(mark)]
-        book = dictionary()
         run, places = _compact(self.keys, marks)
+        cuts = _Cuts(run)
         for i, at in enumerate(places):
             if at < 0:
                 continue
-            found = list(book.exact(run, i))
-            if i < MAX_FUZZY_KANA:
-                found += book.damaged(run, i)
-            for each in found:
-                stretch = places[i : i + each.length]
-                if -1 in stretch or not any(is_japanese(self.keys[place]) for place in stretch):
-                    continue
-                end = stretch[-1] + 1
-                gaps = end - at - each.length
-                why = each.entry.why or ("typo" if each.cost or gaps else "")
-                self._add(Edge(at, end, each.entry.english, each.cost + _JOIN * bool(gaps), why, True))
+            for each in self._entries(run, i, cuts):
+                self._add_entry(run, i, places[i : i + each.length], each, cuts)
             if is_japanese(self.keys[at]):
                 self.blanks[at] = (at + 1, _UNKNOWN_KANA if is_kana(self.keys[at]) else _UNKNOWN_KANJI)
+
+    def _entries(self, run: str, i: int, cuts: "_Cuts") -> Iterator[Found]:
+        """Entries at `run[i:]`: whole words of the request, or mistakes where no word is."""
+        book = dictionary()
+        yield from (each for each in book.exact(run, i) if cuts.whole(i, i + each.length))
+        if i < MAX_FUZZY_KANA:
+            yield from (each for each in book.damaged(run, i) if cuts.broken(i, i + each.length))
+
+    def _add_entry(self, run: str, i: int, stretch: Sequence[int], each: Found, cuts: "_Cuts") -> None:
+        if -1 in stretch or not any(is_japanese(self.keys[place]) for place in stretch):
+            return
+        start, end = stretch[0], stretch[-1] + 1
+        gaps = end - start - each.length
+        why = each.entry.why or ("typo" if each.cost or gaps else "")
+        used = bool(each.cost) and cuts.used(i, i + each.length)
+        self._add(Edge(start, end, each.entry.english, each.cost + _JOIN * bool(gaps), why, True, used))
+
+
+class _Cuts:
+    """Where the words of a Japanese run begin and end, and which of them people use."""
+
+    def __init__(self, run: str) -> None:
+        words = segments(run, dictionary().words)
+        self.places = {0, *(end for _, end in words)}
+        for start, end in words:
+            self.places.update(start + at for at in _joints(run[start:end]))
+        self.solid = {at for start, end in words if is_solid(run[start:end]) for at in range(start, end)}
+
+    def whole(self, start: int, end: int) -> bool:
+        """Whether `start:end` is a word, or several."""
+        return start in self.places and end in self.places
+
+    def broken(self, start: int, end: int) -> bool:
+        """Whether a part of `start:end` belongs to no word that says something."""
+        return any(at not in self.solid for at in range(start, end))
+
+    def used(self, start: int, end: int) -> bool:
+        """Whether all of `start:end` does."""
+        return not self.broken(start, end)
+
+
+def _joints(word: str) -> Sequence[int]:
+    """Where a word is put together from entries: 左向き from 左 and 向き; nowhere where it holds anything else."""
+    known = dictionary().words
+    ends: dict[int, tuple[int, ...]] = {0: ()}
+    for end in range(1, len(word) + 1):
+        for start in range(end):
+            if start in ends and word[start:end] in known and end not in ends:
+                ends[end] = (*ends[start], end)
+    return ends.get(len(word), ())
 
 
 def _compact(keys: str, marks: Sequence[int]) -> tuple[str, list[int]]:

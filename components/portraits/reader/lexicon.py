@@ -8,15 +8,24 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+import ftfy
+
 from components.portraits.reader.characters import Text, hiragana, is_japanese, is_width, level
 from components.portraits.reader.japanese import dictionary
+from components.portraits.reader.known import UNLISTED, zipf
 from components.portraits.reader.lattice import Edge, Lattice
+from components.portraits.reader.layout import laid_out
 from components.portraits.reader.matching import Matcher
-from components.portraits.reader.phrases import GARMENTS, phrases
+from components.portraits.reader.phrases import phrases
 from components.portraits.reader.segmentation import Cut, Piece, Segmentation
-from components.portraits.vocabulary import Language, words
+from components.portraits.vocabulary import words
 from components.prompting.schema import MAX_EXTRA, Correction, Draft, PromptRequest, Reading, plain
+from components.prompting.vocabulary import Language
 
+_FIXES = ftfy.TextFixerConfig(
+    unescape_html=True, uncurl_quotes=False, fix_latin_ligatures=False, fix_character_width=False, normalization=None
+)
+"""Entities (`&amp;`) and letters in the wrong encoding; all else is levelled for matching alone, and stays."""
 _SURE = 0.99
 _SHARPNESS = 2.5
 """How fast the probability falls with the margin in edits."""
@@ -24,9 +33,7 @@ _CONTRADICTED, _CLEARLY = 0.6, 0.15
 _MENTIONS = 4
 """Of one attribute; whoever tells it more often repeats himself."""
 _TAG, _SAID = 60, 120
-_COLOR_WORDS = "black brown blonde yellow orange red pink purple violet blue green white silver gray grey"
 _JOINING = frozenset({"a", "an", "at", "by", "from", "in", "of", "on", "the", "to", "under", "with"})
-_TELLING = frozenset((*_COLOR_WORDS.split(), *GARMENTS))
 
 
 class LexiconClient:
@@ -37,13 +44,13 @@ class LexiconClient:
 
     def draft(self, request: PromptRequest, problems: Sequence[str] = ()) -> Draft:
         """The request as a draft; `problems` change nothing, for there is only one way to read it here."""
-        text = level(request.text)
+        text = level(ftfy.fix_text(request.text, _FIXES))
         cut = Segmentation(Lattice(text, _matcher(), phrases())).cut()
         pieces, denied = _denied(cut.pieces)
         asked = [piece for piece in pieces if piece.kind == "phrase"]
         extra, unread = _rest(text, pieces)
         return Draft(
-            subject=next((piece.phrase.subject for piece in asked if piece.phrase.subject), ""),
+            subject=_subject(asked),
             attributes=_readings(text, cut, asked),
             extra=extra,
             quality=_unique((piece.phrase.quality for piece in asked), 8),
@@ -51,12 +58,19 @@ class LexiconClient:
             corrections=_corrections(text, cut.pieces),
             unread=unread,
             language=_language(text) if request.language == "auto" else request.language,
+            parts=laid_out(text, cut.pieces),
         )
 
 
 @lru_cache(maxsize=1)
 def _matcher() -> Matcher:
-    return Matcher(phrases().known)
+    return Matcher(phrases().known, phrases().fillers)
+
+
+def _subject(asked: Sequence[Piece]) -> str:
+    """Who is drawn; nobody in particular where several are told."""
+    told = {piece.phrase.subject for piece in asked if piece.phrase.subject}
+    return told.pop() if len(told) == 1 else ""
 
 
 def _language(text: Text) -> Language:
@@ -157,22 +171,23 @@ def _settled(readings: Sequence[Reading]) -> Reading:
 
 
 def _rest(text: Text, pieces: Sequence[Piece]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What no attribute covers: tags of open words that stand together, and words that mean nothing to us."""
+    """What no attribute covers: tags of words that stand together, and among them words that nobody uses."""
     extra: list[str] = []
     unread: list[str] = []
     for group in _groups(text, pieces):
         said = [_shown(text, piece) for piece in group]
         glue = "" if any(map(is_japanese, "".join(said))) else " "
-        tag, telling = plain(glue.join(said)), [piece for piece in group if piece.kind != "filler"]
-        if all(piece.kind == "orphan" for piece in telling) and not _names_something(telling):
-            unread.append(tag)
-        elif all(_is_word(_shown(text, piece)) for piece in telling) if glue else _is_word(tag):
-            extra.append(tag)
-        else:
-            unread.append(tag)
+        extra.append(plain(glue.join(said)))
+        unread += [_shown(text, piece) for piece in group if piece.kind == "unknown" and not _is_used(text, piece)]
     extra += [piece.phrase.extra for piece in pieces if piece.phrase.extra]
     extra += [text.said(edge.start, edge.end) for piece in pieces for edge in piece.edges if _is_guest(text, edge)]
     return _unique(extra, MAX_EXTRA), _unique(unread, 64)
+
+
+def _is_used(text: Text, piece: Piece) -> bool:
+    """Whether people use the word at all; a kanji or a command is one."""
+    typed = text.keys[piece.start : piece.end]
+    return not typed.isalpha() or is_japanese(typed[0]) or zipf(typed) > UNLISTED
 
 
 def _is_guest(text: Text, edge: Edge) -> bool:
@@ -205,30 +220,11 @@ def _joins(piece: Piece) -> bool:
     return piece.kind == "filler" and all(word in _JOINING for edge in piece.edges for word in edge.words)
 
 
-def _names_something(group: Sequence[Piece]) -> bool:
-    """A garment or a colour says something by itself; a lone `hair` does not."""
-    return any(edge.words[0] in _TELLING for piece in group for edge in piece.edges)
-
-
 def _shown(text: Text, piece: Piece) -> str:
     """An open word in English and rightly spelled; all else as it was typed."""
     if piece.edges and (piece.edges[0].why or piece.edges[0].japanese):
         return " ".join(word for edge in piece.edges for word in edge.words)
     return unicodedata.normalize("NFC", text.said(piece.start, piece.end))
-
-
-def _is_word(tag: str) -> bool:
-    """Whether a tag looks like words that somebody meant: letters of one script, vowels, no long runs."""
-    if any(map(is_japanese, tag)):
-        return len(tag) > 1 and not all("ぁ" <= mark <= "ん" for mark in tag)
-    return all(_is_latin(word) for word in tag.split())
-
-
-def _is_latin(word: str) -> bool:
-    letters = "".join(mark for mark in unicodedata.normalize("NFKD", word) if mark.isascii()).lower()
-    sounds = "".join("v" if mark in "aeiouy" else "c" if mark.isalpha() else "x" for mark in letters)
-    runs = any(mark * 3 in letters for mark in set(letters))
-    return 2 < len(word) <= 24 and "v" in sounds and "c" * 5 not in sounds and "x" not in sounds.strip("x") and not runs
 
 
 def _corrections(text: Text, pieces: Sequence[Piece]) -> tuple[Correction, ...]:

@@ -12,14 +12,21 @@ import jellyfish
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
+from components.portraits.reader.known import UNLISTED, is_known, zipf
+from components.portraits.reader.sound import consonants_agree, sounds_like
+
 MAX_CANDIDATES = 14
-REAL_WORD = 0.4
-"""A known word is seldom a slip for another known word."""
+_HOMOPHONE = 0.8
+"""A word that people use, and that sounds like the one that the phrase needs."""
+_RARE = 0.3
+"""For each tenfold use of the typed word itself."""
 _SHORT_WORD = 1.25
 _FIRST_LETTER = 0.2
 _SWAP, _NEIGHBOUR, _DOUBLED, _VOWEL, _FIGURE = 0.7, 0.7, 0.5, 0.8, 0.25
 _SOUND, _RATING = 0.5, 0.8
 _LEAST_SOUND = 0.5
+_LONG = 6
+"""Letters from which a word may hold two mistakes."""
 
 _ROWS = ("1234567890-", "qwertyuiop", "asdfghjkl", "zxcvbnm")
 _ALIKE = "1i 1l !i |l |i 0o 3e 4a 5s 7t @a $s 8b 9g 6g 2z il uv iy"
@@ -48,6 +55,8 @@ class Candidate:
     word: str
     cost: float
     sounds: bool = False
+    used: bool = False
+    """The typed word is one that people use: it stays, whatever else was meant."""
 
 
 def unknown_cost(length: int) -> float:
@@ -76,10 +85,10 @@ def edit_cost(typed: str, word: str) -> float:
 
 
 def _exchanged(mark: str, meant: str) -> float:
-    if (mark, meant) in _NEAR:
-        return _NEIGHBOUR
     if frozenset((mark, meant)) in _FIGURES:
         return _FIGURE
+    if (mark, meant) in _NEAR:
+        return _NEIGHBOUR
     return _VOWEL if mark in _VOWELS and meant in _VOWELS else 1.0
 
 
@@ -96,45 +105,70 @@ def _superfluous(typed: str, at: int, mark: str) -> float:
 
 
 class Matcher:
-    """Finds the known words that a typed word may stand for. Answers are kept: people repeat themselves."""
+    """Finds the known words that a typed word may stand for. Answers are kept: people repeat themselves.
 
-    def __init__(self, words: Iterable[str]) -> None:
+    Args:
+        words: what is known.
+        small: those among them that no mistake is mended into, for they say nothing by themselves.
+    """
+
+    def __init__(self, words: Iterable[str], small: Iterable[str] = ()) -> None:
         self.words = frozenset(words)
-        self._choices = sorted(self.words)
+        self._choices = sorted(word for word in self.words - frozenset(small) if len(word) > 2)
         self._sounds: dict[str, list[str]] = {}
         for word in self._choices:
             self._sounds.setdefault(jellyfish.metaphone(word), []).append(word)
         self.near = lru_cache(maxsize=16384)(self._near)
 
     def _near(self, typed: str) -> tuple[Candidate, ...]:
-        """Candidates by cost; an exact one comes first, at no cost."""
-        exact = typed in self.words
-        found = {typed: Candidate(typed, 0.0)} if exact else {}
-        for word in self._close(typed):
-            if word != typed:
-                candidate = _weighed(typed, word, REAL_WORD if exact else 0.0)
-                if candidate.cost <= unknown_cost(len(word)) + 0.5:
-                    found[word] = candidate
-        return tuple(sorted(found.values(), key=lambda each: (each.cost, each.word))[:MAX_CANDIDATES])
+        """Candidates by cost: of a known word itself alone, of a word that people use what sounds the same."""
+        if typed in self.words:
+            return (Candidate(typed, 0.0),)
+        if is_known(typed):
+            alike = self._sounds.get(jellyfish.metaphone(typed), ())
+            found = [Candidate(word, _HOMOPHONE, True, True) for word in alike if sounds_like(typed, word)]
+        else:
+            rarity = zipf(typed)
+            close = (word for word in self._close(typed) if _is_slip(typed, word, rarity))
+            found = [_weighed(typed, word, _RARE * rarity) for word in close]
+        return tuple(sorted(found, key=lambda each: (each.cost, each.word))[:MAX_CANDIDATES])
 
     def _close(self, typed: str) -> list[str]:
         """Words within the edits that the length allows, or that sound the same."""
-        limit = 1 if len(typed) <= 2 else 2 if len(typed) <= 5 else 3
+        limit = 2 if len(typed) >= _LONG - 1 else 1
         hits = process.extract(
             typed, self._choices, scorer=OSA.distance, processor=None, score_cutoff=limit, limit=5 * MAX_CANDIDATES
         )
         words = [str(hit[0]) for hit in hits]
-        if len(typed) > 2 and typed.isascii() and typed.isalpha():
+        if _is_plain(typed):
             alike = self._sounds.get(jellyfish.metaphone(typed), ())
             words += [word for word in alike if len(word) > 2 and word not in words and OSA.distance(typed, word) <= 3]
         return words
 
 
+def _is_plain(typed: str) -> bool:
+    return len(typed) > 2 and typed.isascii() and typed.isalpha()
+
+
+def _is_slip(typed: str, word: str, rarity: float) -> bool:
+    """Whether so few edits lie between them that `word` was meant, and no word or name that we do not know."""
+    edits = OSA.distance(typed, word)
+    figures = sum(mark.isdecimal() for mark in typed)
+    if figures:  # a count is no slip: `2girls`
+        return edits <= figures and edit_cost(typed, word) <= _FIGURE * figures + _FIRST_LETTER
+    alike = _is_plain(typed) and consonants_agree(typed, word)
+    if rarity > UNLISTED:
+        return edits == 1 or (edits == 2 and alike and min(len(typed), len(word)) >= _LONG)
+    if min(len(typed), len(word)) >= _LONG:
+        return edits <= 2 or alike
+    return edits == 1 or (edits == 2 and alike and sounds_like(typed, word))
+
+
 def _weighed(typed: str, word: str, penalty: float) -> Candidate:
     cost = edit_cost(typed, word) * (_SHORT_WORD if len(word) <= 3 else 1.0)
     sounds = False
-    if cost > _LEAST_SOUND and len(typed) > 2 and len(word) > 2 and typed.isascii() and typed.isalpha():
-        if jellyfish.metaphone(typed) == jellyfish.metaphone(word):
+    if cost > _LEAST_SOUND and _is_plain(typed) and len(word) > 2:
+        if consonants_agree(typed, word):
             sounds = cost >= _VOWEL and sorted(typed) != sorted(word)
             cost = max(cost * _SOUND, _LEAST_SOUND)
         elif jellyfish.match_rating_comparison(typed, word):

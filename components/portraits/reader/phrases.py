@@ -85,8 +85,6 @@ GARMENTS = (
 """Garments that are told besides their colour: the noun is kept as a tag."""
 _TIED = "in_a_bun|in_bun|tied|tied_up|tied_back|up|bun|updo|ponytail|in_a_ponytail|pigtails|twintails|braid|braids"
 _WITHOUT = "no|without|without_any|not_wearing|minus|zero"
-_SLIP = 0.3
-"""`on glasses` and `n glasses` are no English, so they are slips for `no`."""
 _WEARING = "[wearing]"
 
 _SINGLE: Mapping[tuple[str, str], tuple[tuple[str, float], ...]] = {
@@ -115,18 +113,16 @@ _SINGLE: Mapping[tuple[str, str], tuple[tuple[str, float], ...]] = {
     ("glasses", "yes"): ((f"{_WEARING} glasses|eyeglasses|spectacles|eyewear", 0.0), ("bespectacled", 0.0)),
     ("glasses", "no"): (
         (f"{_WITHOUT} {_WEARING} glasses|eyeglasses|spectacles|eyewear", 0.0),
-        ("n|on glasses|eyeglasses", _SLIP),
         (f"glasses|eyeglasses {NOT}|off|removed|no", 0.1),
     ),
     ("earrings", "yes"): ((f"{_WEARING} [gold|golden|silver] earrings|earring|ear_rings", 0.0),),
     ("earrings", "no"): (
         (f"{_WITHOUT} {_WEARING} [gold] earrings|earring|ear_rings", 0.0),
-        ("n|on earrings", _SLIP),
         (f"earrings|earring {NOT}|off|removed|no", 0.1),
     ),
     ("scale", "close"): (("close up [portrait|shot]", 0.0), ("closeup [portrait|shot]", 0.0)),
     ("scale", "normal"): (("portrait|medium_shot|bust_shot|half_body", 0.0),),
-    ("scale", "far"): (("far_away|from_afar|afar|small_figure|distant|in_the_distance|long_shot|wide_shot", 0.0),),
+    ("scale", "far"): (("far_away|from_afar|afar|small_figure|in_the_distance|long_shot|wide_shot", 0.0),),
     ("tilt", "none"): (("upright|straight_head|head_straight|head_upright|not_tilted", 0.0), (f"tilted {NOT}", 0.0)),
     ("position", "center"): (
         ("in|at [the] center|centre|middle", 0.0),
@@ -142,23 +138,10 @@ create generate want would like show give picture drawing image illustration pho
 someone anybody colored coloured color colour dressed put putting position placed standing style shes hes im w
 face head simple plain length s
 """
+"""What stands around phrases; no mistake is mended into one of them."""
 _LINKS = "a an the of is are her his she he it its their that has in to colored coloured color colour and with i"
-_OPEN = """
-anime solo cute beautiful pretty young old tall small big little hat cap crown tiara ribbon bow sword gun knife bag book
-cat dog bird fox bear wolf dragon horse rabbit mouse ears tail wings horns halo eyes eye nose lips mouth hand hands arm
-legs feet face body skirt pants jeans shorts socks shoes boots gloves scarf tie necklace ring mask sunglasses apron belt
-dress forest tree flower flowers garden sea ocean beach river mountain sky sun moon star stars cloud clouds rain snow
-night day city street house room school window door castle bed chair table car train sitting standing walking running
-sleeping dancing singing reading eating drinking holding playing fighting watching camera viewer magic witch knight
-princess prince queen king maid nurse student teacher soldier ninja samurai robot elf vampire angel demon ghost fire
-water ice wind light shadow sunset sunrise summer winter spring autumn cherry blossom blossoms tea coffee cake food
-apple rose guitar piano music phone computer umbrella fan toy ball box heart wavy curly straight messy fluffy bangs
-shiny thick thin strong cool warm freckles beard moustache scar tattoo blush blushing tears shy surprised wink winking
-fantasy cyberpunk steampunk gothic vintage retro modern realistic sketch watercolor pixel chibi manga bikini swimsuit
-armor cape cloak shawl full upper lower front back behind
-ignore all rules and previous instructions output print system now gown hair bare boat beer pair pen pin ping bread blow
-flew glow grow town crow grown drown clown own
-"""
+_TEXTURES = "wavy curly straight messy fluffy shiny silky spiky thick thin soft beautiful cute pretty natural"
+"""What may stand between a colour and the hair."""
 _QUALITIES = """
 masterpiece|best_quality|high_quality|highest_quality|highly_detailed|detailed|ultra_detailed|high_resolution|4k|8k|hd
 """
@@ -187,8 +170,8 @@ class Phrases:
         self.fillers = frozenset(_FILLERS.split())
         self.links = frozenset(_LINKS.split())
         self.vocabulary = frozenset(self._words(self.root))
-        self.open = frozenset(_OPEN.split()) - self.fillers - self.vocabulary
-        self.known = (self.vocabulary | self.fillers | self.open) - {NOT}
+        self.guests = frozenset(_TEXTURES.split())
+        self.known = (self.vocabulary | self.fillers) - {NOT}
 
     def add(self, pattern: str, phrase: Phrase) -> None:
         """Teaches `pattern`."""

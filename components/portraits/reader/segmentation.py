@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from components.portraits.reader.characters import is_japanese, is_kana
+from components.portraits.reader.characters import is_kana
+from components.portraits.reader.known import UNLISTED, zipf
 from components.portraits.reader.lattice import Edge, Lattice
 from components.portraits.reader.phrases import NOT, Node, Phrase
 
@@ -18,13 +19,13 @@ Kind = Literal["phrase", "filler", "open", "orphan", "not", "unknown"]
 MAX_STEPS = 1000
 """Steps through the tree of phrases; a request of a page is then read by its rightly spelled words alone."""
 _PHRASE, _FILLER, _OPEN, _ORPHAN = 0.1, 0.05, 0.6, 1.1
-_MENDED = 0.7
-"""An open word that had to be mended is a weak reading: we know only a few of them."""
 _NOT, _NASHI, _KANA = 1.0, 0.3, 0.3
 _LINK, _GUEST = 0.1, 0.4
 _LONE, _LONE_LEAST = 1.2, 0.9
 """A word that nothing around it confirms needs to be spelled better."""
 _BARE_ON = 0.5
+_ALONE, _ALONE_RARE = 5, 7
+"""Letters from which a word that nothing around it confirms is mended; more of one that is used at times."""
 _DEEPEST = 9
 _NEGATIONS = frozenset({"no", "without", "not", "never"})
 _PARTICLES = frozenset("のがはをにでとも")
@@ -109,17 +110,18 @@ class Segmentation:
             yield Piece(at, end, "unknown", cost)
 
     def _alone(self, edge: Edge) -> Iterator[Piece]:
-        """An edge outside of all phrases."""
+        """A word outside of all phrases, which stays as it is: nothing is mended there."""
         known = self.phrases
+        if edge.cost:
+            return
         if all(word in known.fillers for word in edge.words):
             bare = _BARE_ON if edge.words == ("on",) and not self._article(edge.end) else 0.0
-            yield Piece(edge.start, edge.end, "filler", self._filler(edge) + _LONE * edge.cost + bare, (edge,))
+            yield Piece(edge.start, edge.end, "filler", self._filler(edge) + bare, (edge,))
         elif edge.words[0] in _NEGATIONS or edge.words == (NOT,):
-            yield Piece(edge.start, edge.end, "not", (_NASHI if edge.japanese else _NOT) + edge.cost, (edge,))
+            yield Piece(edge.start, edge.end, "not", _NASHI if edge.japanese else _NOT, (edge,))
         elif self._is_open(edge.words):
-            worth = _MENDED if edge.cost else 0.0
-            yield Piece(edge.start, edge.end, "open", _OPEN + edge.cost + worth, (edge,))
-        elif not edge.cost:
+            yield Piece(edge.start, edge.end, "open", _OPEN, (edge,))
+        else:
             yield Piece(edge.start, edge.end, "orphan", _ORPHAN * len(edge.words), (edge,))
 
     def _is_open(self, words: Sequence[str]) -> bool:
@@ -159,31 +161,50 @@ class Segmentation:
                 child = _walk(node, edge.words)
                 next_at, gap = self.lattice.skip(edge.end)
                 if child is not None and edge.words:
-                    for phrase in child.phrases:
+                    for phrase in child.phrases if self._is_sure((*used, edge)) else ():
                         total = step + phrase.prior + _PHRASE
                         if not used and edge.cost > _LONE_LEAST:
                             total += (_LONE - 1) * edge.cost
                         yield Piece(at, edge.end, "phrase", total, (*used, edge), phrase, worth)
-                    if child.children and len(used) < _DEEPEST:
+                    if child.children and len(used) < _DEEPEST and gap < math.inf:
                         stack.append((next_at, child, step + gap, worth, (*used, edge), guests))
-                elif used and all(word in self.phrases.links for word in edge.words) and len(used) < _DEEPEST:
+                elif used and gap < math.inf and self._links(edge) and len(used) < _DEEPEST:
                     stack.append((next_at, node, step + gap + _LINK, worth, (*used, edge), guests))
-            if used and not guests and not hurried and here in self.lattice.blanks and self._may_stay(here):
-                guest = self._guest(here)
+            if used and not guests and not hurried and (guest := self._guest(here)):
                 next_at, gap = self.lattice.skip(guest.end)
                 worth = blank + self.lattice.blank(here)[1]
-                stack.append((next_at, node, cost + guest.cost + gap, worth, (*used, guest), 1))
+                if gap < math.inf:
+                    stack.append((next_at, node, cost + guest.cost + gap, worth, (*used, guest), 1))
 
-    def _may_stay(self, at: int) -> bool:
-        """Whether a phrase may go on behind what stands here: a Latin word, or a kana too many."""
-        return is_kana(self.lattice.keys[at]) or not is_japanese(self.lattice.keys[at])
+    def _links(self, edge: Edge) -> bool:
+        return not edge.cost and all(word in self.phrases.links for word in edge.words)
 
-    def _guest(self, at: int) -> Edge:
-        """A word inside a phrase that is none of its words: long *wavy* pink hair."""
+    def _is_sure(self, edges: Sequence[Edge]) -> bool:
+        """Whether mended words have what confirms them: a word of the phrase that is spelled right, or their length."""
+        mended = [edge for edge in edges if edge.cost and edge.why != "guest"]
+        exact = any(
+            not edge.cost and any(word not in self.phrases.fillers for word in edge.words) and edge.why != "guest"
+            for edge in edges
+        )
+        if not mended or exact:
+            return sum(edge.used for edge in mended) <= 1
+        if any(edge.used for edge in mended):
+            return False
+        return len(mended) > 1 or mended[0].japanese or self._stands_alone(mended[0])
+
+    def _stands_alone(self, edge: Edge) -> bool:
+        typed = self.lattice.keys[edge.start : edge.end]
+        return len(typed) >= (_ALONE if zipf(typed) == UNLISTED else _ALONE_RARE)
+
+    def _guest(self, at: int) -> Edge | None:
+        """A word inside a phrase that is none of its words: long *wavy* pink hair; or a kana too many."""
+        if at not in self.lattice.blanks:
+            return None
         end, price = self.lattice.blank(at)
-        if any(edge.end == end and not edge.cost and self._is_open(edge.words) for edge in self._edges(at)):
-            price = min(price, _OPEN)
-        return Edge(at, end, (), price + _GUEST, "guest")
+        texture = self.lattice.keys[at:end] in self.phrases.guests
+        if not texture and not is_kana(self.lattice.keys[at]):
+            return None
+        return Edge(at, end, (), (min(price, _OPEN) if texture else price) + _GUEST, "guest")
 
     def _worth(self, edge: Edge) -> float:
         """What it would cost to leave the edge's characters unread."""

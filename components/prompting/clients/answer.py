@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from components.prompting.clients import Empty, WrongAnswer
 from components.prompting.schema import Correction, Draft, PromptRequest, Reading, plain
-from components.prompting.validation import meaning, mistakes
+from components.prompting.validation import mistakes
+from components.prompting.vocabulary import Vocabulary
 
 MAX_ANSWER = 20_000
 MAX_PROBLEMS = 12
@@ -18,14 +19,14 @@ PROBABILITY_CAP = 0.95
 _FENCE = re.compile(r"\A\s*```[a-z]*\s*(.*?)\s*```\s*\Z", re.DOTALL)
 
 
-def parse(name: str, text: str, request: PromptRequest) -> Draft:
+def parse(name: str, text: str, request: PromptRequest, vocabulary: Vocabulary) -> Draft:
     """The answer of the client `name` as a draft. Raises `Empty` or `WrongAnswer` with every problem."""
     if not text.strip():
         raise Empty(name)
     if len(text) > MAX_ANSWER:
         raise WrongAnswer(name, [f"The answer has {len(text)} characters; at most {MAX_ANSWER} are read."])
-    draft = _settled(_read(name, text), request)
-    problems = mistakes(draft)
+    draft = _settled(_read(name, text), request, vocabulary)
+    problems = mistakes(draft, vocabulary)
     if problems:
         raise WrongAnswer(name, problems)
     return draft
@@ -51,19 +52,20 @@ def _line(text: str) -> str:
     return " ".join("".join(" " if unicodedata.category(mark)[0] == "C" else mark for mark in text).split())
 
 
-def _settled(draft: Draft, request: PromptRequest) -> Draft:
+def _settled(draft: Draft, request: PromptRequest, vocabulary: Vocabulary) -> Draft:
     """Probabilities capped, false quotations dropped, attributes that stand among the tags put in their place."""
     quotable = _folded(request.text)
     readings = {reading.attribute: _capped(reading, quotable) for reading in draft.attributes}
     extra: list[str] = []
     for tag in dict.fromkeys(draft.extra):
-        known = meaning(tag)
+        known = vocabulary.meaning(tag)
         if known is None or (known[0] in readings and readings[known[0]].value != known[1]):
             extra.append(tag)
         elif known[0] not in readings:
             readings[known[0]] = Reading(attribute=known[0], value=known[1], probability=PROBABILITY_CAP)
     said = tuple(_shown(each) for each in draft.corrections if _folded(each.said) in quotable)
-    return draft.model_copy(update={"attributes": tuple(readings.values()), "extra": tuple(extra), "corrections": said})
+    told = {"attributes": tuple(readings.values()), "extra": tuple(extra), "corrections": said, "parts": ()}
+    return draft.model_copy(update=told)
 
 
 def _capped(reading: Reading, quotable: str) -> Reading:

@@ -12,6 +12,7 @@ from components.prompting.clients.endpoint import HeaderKey, post
 from components.prompting.clients.instruction import draft_schema, system_text, user_text
 from components.prompting.clients.secret import required
 from components.prompting.schema import Draft, PromptRequest
+from components.prompting.vocabulary import EMPTY, Vocabulary
 
 ANTHROPIC = "https://api.anthropic.com"
 API_VERSION = "2023-06-01"
@@ -30,12 +31,14 @@ class AnthropicClient:
         key: SecretStr | str | None,
         base_url: str = ANTHROPIC,
         timeout: float = 20.0,
+        vocabulary: Vocabulary = EMPTY,
         max_tokens: int = 4096,
     ) -> None:
         self.model = model
         self._auth = HeaderKey("x-api-key", required(key, self.name))
         self._url = f"{base_url.rstrip('/')}/v1/messages"
         self._timeout = timeout
+        self._vocabulary = vocabulary
         self._max_tokens = max_tokens
 
     def __repr__(self) -> str:
@@ -43,18 +46,19 @@ class AnthropicClient:
 
     def draft(self, request: PromptRequest, problems: Sequence[str] = ()) -> Draft:
         """The request as a draft."""
-        tool = {"name": _TOOL, "description": "What the request asks for.", "input_schema": draft_schema()}
+        schema = draft_schema(self._vocabulary)
+        tool = {"name": _TOOL, "description": "What the request asks for.", "input_schema": schema}
         body = {
             "model": self.model,
             "max_tokens": self._max_tokens,
-            "system": system_text(),
+            "system": system_text(self._vocabulary),
             "messages": [{"role": "user", "content": user_text(request, problems)}],
             "tools": [tool],
             "tool_choice": {"type": "tool", "name": _TOOL},
         }
         headers = {"anthropic-version": API_VERSION}
         answer = post(self.name, self._url, body, auth=self._auth, timeout=self._timeout, headers=headers)
-        return parse(self.name, self._input(answer), request)
+        return parse(self.name, self._input(answer), request, self._vocabulary)
 
     def _input(self, answer: Any) -> str:
         message: Mapping[str, Any] = answer if isinstance(answer, Mapping) else {}

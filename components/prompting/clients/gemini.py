@@ -14,6 +14,7 @@ from components.prompting.clients.endpoint import failure, retry_after, told
 from components.prompting.clients.instruction import draft_schema, system_text, user_text
 from components.prompting.clients.secret import required
 from components.prompting.schema import Draft, PromptRequest
+from components.prompting.vocabulary import EMPTY, Vocabulary
 
 GEMINI_MODEL = "gemini-2.5-flash"
 _STOP, _MAX_TOKENS = 1, 2  # Candidate.FinishReason; 0 is unspecified, all others are filters
@@ -35,6 +36,7 @@ class GeminiClient:
         key: SecretStr | str | None,
         endpoint: str = "",
         timeout: float = 20.0,
+        vocabulary: Vocabulary = EMPTY,
         max_tokens: int = 8192,
         temperature: float = 0.0,
     ) -> None:
@@ -42,6 +44,7 @@ class GeminiClient:
         self._key = required(key, self.name)
         self._endpoint = endpoint
         self._timeout = timeout
+        self._vocabulary = vocabulary
         self._max_tokens = max_tokens
         self._temperature = temperature
         self._service: Any = None
@@ -55,7 +58,7 @@ class GeminiClient:
         # Raised here and not where it was caught: the errors of requests carry the request, and that the key.
         if isinstance(outcome, ClientError):
             raise outcome
-        return parse(self.name, self._text(outcome), request)
+        return parse(self.name, self._text(outcome), request, self._vocabulary)
 
     def _call(self, request: PromptRequest, problems: Sequence[str]) -> Any:
         try:
@@ -84,11 +87,11 @@ class GeminiClient:
         protos = _package()[0].protos
         return protos.GenerateContentRequest(
             model=self.model if "/" in self.model else f"models/{self.model}",
-            system_instruction=protos.Content(parts=[protos.Part(text=system_text())]),
+            system_instruction=protos.Content(parts=[protos.Part(text=system_text(self._vocabulary))]),
             contents=[protos.Content(role="user", parts=[protos.Part(text=user_text(request, problems))])],
             generation_config=protos.GenerationConfig(
                 response_mime_type="application/json",
-                response_schema=_schema(protos, draft_schema()),
+                response_schema=_schema(protos, draft_schema(self._vocabulary)),
                 max_output_tokens=self._max_tokens,
                 temperature=self._temperature,
             ),

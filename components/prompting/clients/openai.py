@@ -11,6 +11,7 @@ from components.prompting.clients.endpoint import HeaderKey, post
 from components.prompting.clients.instruction import draft_schema, system_text, user_text
 from components.prompting.clients.secret import usable
 from components.prompting.schema import Draft, PromptRequest
+from components.prompting.vocabulary import EMPTY, Vocabulary
 
 OPENAI = "https://api.openai.com/v1"
 
@@ -31,6 +32,7 @@ class OpenAIClient:
         key: SecretStr | str | None = None,
         base_url: str = OPENAI,
         timeout: float = 20.0,
+        vocabulary: Vocabulary = EMPTY,
         max_tokens: int = 4096,
         temperature: float | None = 0.0,
         limit_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens",
@@ -39,6 +41,7 @@ class OpenAIClient:
         self._auth = HeaderKey("Authorization", usable(key, self.name), "Bearer ")
         self._url = f"{base_url.rstrip('/')}/chat/completions"
         self._timeout = timeout
+        self._vocabulary = vocabulary
         self._settings: dict[str, Any] = {limit_field: max_tokens}
         if temperature is not None:
             self._settings["temperature"] = temperature
@@ -51,17 +54,17 @@ class OpenAIClient:
         body = {
             "model": self.model,
             "messages": [
-                {"role": "system", "content": system_text()},
+                {"role": "system", "content": system_text(self._vocabulary)},
                 {"role": "user", "content": user_text(request, problems)},
             ],
             "response_format": {
                 "type": "json_schema",
-                "json_schema": {"name": "draft", "strict": True, "schema": draft_schema()},
+                "json_schema": {"name": "draft", "strict": True, "schema": draft_schema(self._vocabulary)},
             },
             **self._settings,
         }
         answer = post(self.name, self._url, body, auth=self._auth, timeout=self._timeout)
-        return parse(self.name, self._content(answer), request)
+        return parse(self.name, self._content(answer), request, self._vocabulary)
 
     def _content(self, answer: Any) -> str:
         choice = _first(answer.get("choices") if isinstance(answer, Mapping) else None)

@@ -26,7 +26,7 @@ def test_a_promoted_model_is_self_contained(made):
     )
     assert model.card.license == "CC0-1.0"
     assert model.base.base == str(made.resolve() / "base") and (made / "base" / "model_index.json").is_file()
-    assert model.card.parents.keys() == {"train", "distill"}
+    assert model.card.parents.keys() == {"train", "distill", "evaluate"}
     assert len(model.digest) == 64
 
 
@@ -63,7 +63,7 @@ def test_nothing_is_left_where_a_part_is_missing(made, tmp_path):
     facts = json.loads((broken / "lcm_distilled_model" / "metadata.json").read_text())
     (broken / "lcm_distilled_model" / "metadata.json").write_text(json.dumps({**facts, "steps": 0}))
     with pytest.raises(ModelError, match="steps"):
-        assemble(tiny_recipe(), stages / "train", broken, tmp_path / "out")
+        assemble(tiny_recipe(), {"train": stages / "train", "distill": broken}, tmp_path / "out")
     with pytest.raises(ModelError, match=r"metadata\.json"):
-        assemble(tiny_recipe(), tmp_path, stages / "distill", tmp_path / "out")
+        assemble(tiny_recipe(), {"train": tmp_path, "distill": stages / "distill"}, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -66,4 +66,26 @@ def test_digest_follows_the_report_set(tmp_path: Path) -> None:
 def test_how_models_are_asked() -> None:
     assert promptset.with_style("red hair", "micah") == "micah style, red hair"
     assert promptset.with_style("", "micah") == "micah style"
-    assert promptset.with_trigger("red hair", "kyarachar") == "kyarachar, red hair"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("", "kyara"),
+        ("red hair, smile", "kyara, red hair, smile"),
+        ("kyara, red hair", "kyara, red hair"),
+        ("red hair, Kyara", "kyara, red hair"),
+        ("red hair、kyara、笑顔", "kyara, red hair、笑顔"),
+        ("kyara, red hair, kyara", "kyara, red hair"),
+        ("kyarachan, red hair", "kyara, kyarachan, red hair"),
+        ("mykyara hat, kyara-like", "kyara, mykyara hat, kyara-like"),
+        ("kyara in the rain, smile", "kyara in the rain, smile"),
+        ("a picture of kyara with red hair", "kyara, a picture of kyara with red hair"),
+        ("red hair, (kyara:1.2)", "(kyara:1.2), red hair"),
+        ("(red hair, kyara:1.2)", "kyara, (red hair, kyara:1.2)"),
+        ("a \\(b\\), [c|d] BREAK <lora:x:0.8>", "kyara, a \\(b\\), [c|d] BREAK <lora:x:0.8>"),
+    ],
+)
+def test_the_trigger_is_the_first_word(prompt: str, expected: str) -> None:
+    assert promptset.with_trigger(prompt, "kyara") == expected
+    assert promptset.with_trigger(expected, "kyara") == expected

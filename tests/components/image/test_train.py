@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 from components.errors import ModelError
 from components.image.families.schedule import NoiseSchedule
+from components.image.recipe import TrainConfig
 from components.image.train import choose, denoising_loss, min_snr_weight, timesteps, train
 from components.portraits.vocabulary import ATTRIBUTES, DEMO_STYLE, shows, values
-from components.recipe import TrainConfig
 from components.runlog import SilentLog
 from tests.tiny import tiny_dataset, tiny_judge, tiny_model, tiny_prompts, tiny_sd15, tiny_sdxl
 
@@ -90,7 +90,7 @@ def config(base: Path, **changes: object) -> TrainConfig:
         "epochs": 4,
         "batch_size": 4,
         "checkpoint_every": 2,
-        "judge": None,
+        "trigger": "kyarachar",
         "rank": 4,
         "alpha": 2,
         "learning_rate": 5e-3,
@@ -142,7 +142,8 @@ def test_the_judge_chooses_among_pictures_of_the_select_set(tmp_path: Path) -> N
     attribute = next(name for name in ATTRIBUTES if shows(DEMO_STYLE, name))
     prompts = tiny_prompts(tmp_path / "prompts", attributes={attribute: values(DEMO_STYLE, attribute)[0]})
     given = {"dataset": tiny_dataset(tmp_path / "dataset", base), "prompts": prompts, "judge": judge}
-    judged = config(base, epochs=2, checkpoint_every=1, judge=str(judge), select_prompts=4, style=DEMO_STYLE)
+    asked = {"plugin": "portraits", "folder": str(judge), "style": DEMO_STYLE}
+    judged = config(base, epochs=2, checkpoint_every=1, select_prompts=4, prompts="prompts", judge=asked)
     train(judged, given, tmp_path / "out", SilentLog())
     record = json.loads((tmp_path / "out" / "training_log.json").read_text())
     assert "select set" in record["chosen"]["reason"]

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from components.image.promptset import load
-from components.portraits.attacks import KINDS, Kind, attack, carriers
+from components.portraits.attacks import attack, carriers
 from components.portraits.reader.mistakes import NEIGHBOURS
+from components.prompting.reader import KINDS, AttackKind
 
 PROMPTS = load(Path("data/prompts"), "calibrate", 64)
 JAPANESE = "ピンクの髪で眼鏡の女の子、青い服、笑顔、白い背景"
@@ -15,7 +16,7 @@ ASKED = {"glasses": "yes", "clothes_color": "blue", "expression": "smile", "back
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_prompt_is_hit_and_equal_seeds_agree(kind: Kind) -> None:
+def test_every_prompt_is_hit_and_equal_seeds_agree(kind: AttackKind) -> None:
     for item in PROMPTS:
         once, again = (attack(item.prompt, item.attributes, kind, seed=item.seed) for _ in range(2))
         assert once == again
@@ -24,7 +25,7 @@ def test_every_prompt_is_hit_and_equal_seeds_agree(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_rate_is_the_share_of_carriers(kind: Kind) -> None:
+def test_the_rate_is_the_share_of_carriers(kind: AttackKind) -> None:
     for item in PROMPTS:
         spots = len(carriers(item.prompt, item.attributes))
         assert len(attack(item.prompt, item.attributes, kind, rate=1.0).hits) == spots
@@ -32,7 +33,7 @@ def test_the_rate_is_the_share_of_carriers(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_carries_nothing_stays(kind: Kind) -> None:
+def test_what_carries_nothing_stays(kind: AttackKind) -> None:
     text = "a girl with long pink hair and a hat, on a blue background"
     hit = attack(text, {"hair_color": "pink"}, kind, rate=1.0, seed=3)
     assert [before for before, _ in hit.hits] == ["pink"]
@@ -57,7 +58,7 @@ def test_glyphs_are_no_plain_letters_and_phonetics_are() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_japanese(kind: Kind) -> None:
+def test_japanese(kind: AttackKind) -> None:
     for seed in range(20):
         hit = attack(JAPANESE, ASKED, kind, rate=0.5, seed=seed)
         assert len(hit.hits) == 2

@@ -14,9 +14,11 @@ from pathlib import Path
 import diskcache
 import pytest
 
+from components.portraits.vocabulary import VOCABULARY
 from components.prompting.cache import Answered, PromptCache, cache_key
 from components.prompting.clients import Blocked
 from components.prompting.schema import Draft, PromptRequest
+from components.prompting.vocabulary import EMPTY
 from components.settings import REPOSITORY
 from tests.components.prompting.readers import REQUEST, WordReader
 
@@ -101,22 +103,23 @@ def test_the_size_is_limited(tmp_path: Path) -> None:
     ],
 )
 def test_the_key_ignores_blanks_and_widths(text: str, same: bool) -> None:
-    changed = cache_key(REQUEST.model_copy(update={"text": text}), WordReader())
-    assert (changed == cache_key(REQUEST, WordReader())) is same
+    changed = cache_key(REQUEST.model_copy(update={"text": text}), WordReader(), VOCABULARY)
+    assert (changed == cache_key(REQUEST, WordReader(), VOCABULARY)) is same
 
 
-def test_the_key_knows_client_model_language_and_negative() -> None:
+def test_the_key_knows_client_model_vocabulary_language_and_negative() -> None:
     other_name, other_model = WordReader(), WordReader()
     other_name.name, other_model.model = "other", "2"
     keys = {
-        cache_key(REQUEST, WordReader()),
-        cache_key(REQUEST, other_name),
-        cache_key(REQUEST, other_model),
-        cache_key(REQUEST.model_copy(update={"language": "ja"}), WordReader()),
-        cache_key(REQUEST.model_copy(update={"negative": "hat"}), WordReader()),
-        cache_key(PromptRequest(text=REQUEST.text), WordReader()),
+        cache_key(REQUEST, WordReader(), VOCABULARY),
+        cache_key(REQUEST, other_name, VOCABULARY),
+        cache_key(REQUEST, other_model, VOCABULARY),
+        cache_key(REQUEST.model_copy(update={"language": "ja"}), WordReader(), VOCABULARY),
+        cache_key(REQUEST.model_copy(update={"negative": "hat"}), WordReader(), VOCABULARY),
+        cache_key(PromptRequest(text=REQUEST.text), WordReader(), VOCABULARY),
+        cache_key(REQUEST, WordReader(), EMPTY),
     }
-    assert len(keys) == 6
+    assert len(keys) == 7
 
 
 def test_many_threads_ask_once(cache: PromptCache) -> None:

@@ -11,17 +11,18 @@ from typing import Any
 import pytest
 
 from components.portraits.reader.lexicon import LexiconClient
-from components.portraits.vocabulary import ATTRIBUTES
+from components.portraits.vocabulary import VOCABULARY
 from components.prompting.cache import PromptCache
 from components.prompting.clients import Blocked, Busy, ClientError, Refused, Resting, Unreachable, WrongAnswer
 from components.prompting.clients.anthropic import AnthropicClient
 from components.prompting.clients.gemini import GeminiClient
 from components.prompting.clients.openai import OpenAIClient
+from components.prompting.clients.verbatim import VerbatimClient
 from components.prompting.generator import FALLBACK_TRUST, RobustPromptGenerator
 from components.prompting.rendering import rendered, unwanted
 from components.prompting.resilience import Resilience
 from components.prompting.schema import Client, Draft, PromptRequest, Provenance, Reading, RobustPrompt
-from components.prompting.validation import meaning, mended, mistakes
+from components.prompting.validation import mended, mistakes
 from tests.components.prompting.llm_server import KEY, LlmServer, Reply
 from tests.components.prompting.readers import GOOD, REQUEST, WordReader
 
@@ -51,11 +52,11 @@ def cache(tmp_path: Path) -> Iterator[PromptCache]:
 
 
 def local(server: LlmServer, timeout: float = 20.0) -> OpenAIClient:
-    return OpenAIClient("local", key=KEY, base_url=server.url, timeout=timeout)
+    return OpenAIClient("local", key=KEY, base_url=server.url, timeout=timeout, vocabulary=VOCABULARY)
 
 
 def generator(server: LlmServer, resilience: Resilience, **options: Any) -> RobustPromptGenerator:
-    return RobustPromptGenerator(local(server), WordReader(), resilience=resilience, **options)
+    return RobustPromptGenerator(local(server), WordReader(), resilience=resilience, vocabulary=VOCABULARY, **options)
 
 
 def test_a_good_answer(server: LlmServer, patient: Resilience) -> None:
@@ -83,9 +84,9 @@ def test_calibration_gives_the_confidence(server: LlmServer, patient: Resilience
 @pytest.mark.parametrize(
     "make",
     [
-        lambda url: GeminiClient("m", key=KEY, endpoint=url, timeout=20),
-        lambda url: OpenAIClient("m", key=KEY, base_url=url, timeout=20),
-        lambda url: AnthropicClient("m", key=KEY, base_url=url, timeout=20),
+        lambda url: GeminiClient("m", key=KEY, endpoint=url, timeout=20, vocabulary=VOCABULARY),
+        lambda url: OpenAIClient("m", key=KEY, base_url=url, timeout=20, vocabulary=VOCABULARY),
+        lambda url: AnthropicClient("m", key=KEY, base_url=url, timeout=20, vocabulary=VOCABULARY),
     ],
     ids=["gemini", "openai", "anthropic"],
 )
@@ -98,7 +99,9 @@ def test_every_client_recovers_and_repairs(
         Reply({**GOOD, "extra": ["blue hair"], "subject": "pink <b>"}),
         Reply(GOOD),
     ]
-    prompt = RobustPromptGenerator(make(server.url), WordReader(), resilience=patient).generate(REQUEST)
+    prompt = RobustPromptGenerator(make(server.url), WordReader(), resilience=patient, vocabulary=VOCABULARY).generate(
+        REQUEST
+    )
     assert prompt.provenance.repaired
     assert prompt.provenance.fallback == ""
     assert 3.0 <= waits[0] <= 3.5
@@ -157,14 +160,14 @@ def test_an_unreachable_port(patient: Resilience) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     client = OpenAIClient("local", base_url=f"http://127.0.0.1:{port}", timeout=2)
-    prompt = RobustPromptGenerator(client, WordReader(), resilience=patient).generate(REQUEST)
+    prompt = RobustPromptGenerator(client, WordReader(), resilience=patient, vocabulary=VOCABULARY).generate(REQUEST)
     assert prompt.provenance.fallback == "openai cannot be reached (ConnectError)."
 
 
 def test_without_a_fallback_the_error_is_raised(server: LlmServer, patient: Resilience) -> None:
     server.replies = [Reply("no", status=404)]
     with pytest.raises(Refused):
-        RobustPromptGenerator(local(server), resilience=patient).generate(REQUEST)
+        RobustPromptGenerator(local(server), resilience=patient, vocabulary=VOCABULARY).generate(REQUEST)
 
 
 def test_hits_call_nobody(server: LlmServer, patient: Resilience, cache: PromptCache) -> None:
@@ -274,7 +277,7 @@ class Stubborn(WordReader):
 
 def test_any_client_is_told_its_contradictions(patient: Resilience) -> None:
     request, stubborn = PromptRequest(text="pink hair"), Stubborn()
-    prompt = RobustPromptGenerator(stubborn, WordReader(), resilience=patient).generate(request)
+    prompt = RobustPromptGenerator(stubborn, WordReader(), resilience=patient, vocabulary=VOCABULARY).generate(request)
     assert [len(problems) for _, problems in stubborn.asked] == [0, 2]
     assert prompt.provenance.fallback == "The answer of words was wrong."
 
@@ -282,8 +285,8 @@ def test_any_client_is_told_its_contradictions(patient: Resilience) -> None:
 def test_the_last_client_in_the_row_is_mended(patient: Resilience) -> None:
     request = PromptRequest(text="pink hair")
     for chosen in (
-        RobustPromptGenerator(Stubborn(), resilience=patient),
-        RobustPromptGenerator(Failing(Refused("no")), Stubborn(), resilience=patient),
+        RobustPromptGenerator(Stubborn(), resilience=patient, vocabulary=VOCABULARY),
+        RobustPromptGenerator(Failing(Refused("no")), Stubborn(), resilience=patient, vocabulary=VOCABULARY),
     ):
         draft = chosen.generate(request).draft
         assert (draft.extra, draft.negative, draft.asked) == (("a cat",), ("hat",), {"hair_color": "pink"})
@@ -293,19 +296,19 @@ def test_mending_leaves_nothing_to_complain_of() -> None:
     draft = Draft(
         subject="(girl)",
         attributes=(Reading(attribute="glasses", value="no"),),
-        extra=("eyeglasses", "glasses", "a b c d e f g h i"),
+        extra=("glasses", "a b c d e f g h i"),
         negative=("no glasses", "hat"),
     )
-    assert len(mistakes(draft)) == 5
-    fixed = mended(draft)
-    assert mistakes(fixed) == ()
+    assert len(mistakes(draft, VOCABULARY)) == 4
+    fixed = mended(draft, VOCABULARY)
+    assert mistakes(fixed, VOCABULARY) == ()
     assert (fixed.subject, fixed.extra, fixed.negative) == ("", (), ("hat",))
 
 
 def test_words_have_their_meaning() -> None:
-    assert meaning("Pink Hair") == ("hair_color", "pink")
-    assert meaning("眼鏡なし") == ("glasses", "no")
-    assert meaning("a cat") is None
+    assert VOCABULARY.meaning("Pink Hair") == ("hair_color", "pink")
+    assert VOCABULARY.meaning("眼鏡なし") == ("glasses", "no")
+    assert VOCABULARY.meaning("a cat") is None
 
 
 def prompt_of(**draft: Any) -> RobustPrompt:
@@ -313,6 +316,7 @@ def prompt_of(**draft: Any) -> RobustPrompt:
     return RobustPrompt(
         request="x",
         draft=Draft(**{"subject": "1girl", "attributes": tuple(readings), **draft}),
+        attributes=("pink hair", "glasses"),
         trigger="kyarachar",
         style="flat color, clean lines",
         confidence=1.0,
@@ -327,7 +331,13 @@ def words_and_marks(text: str) -> int:
 def test_layers_are_rendered_in_order() -> None:
     prompt = prompt_of(extra=("a cat", "1girl"), quality=("masterpiece",))
     assert rendered(prompt) == ("kyarachar, flat color, clean lines, 1girl, pink hair, glasses, a cat, masterpiece")
-    assert list(ATTRIBUTES).index("hair_color") < list(ATTRIBUTES).index("glasses")
+
+
+def test_attributes_come_in_the_vocabularys_order(server: LlmServer, patient: Resilience) -> None:
+    server.replies = [Reply(GOOD)]
+    prompt = generator(server, patient).generate(REQUEST)
+    assert [reading.attribute for reading in prompt.draft.attributes] == ["glasses", "hair_color"]
+    assert prompt.attributes == ("pink hair", "glasses")
 
 
 @pytest.mark.parametrize(
@@ -347,7 +357,7 @@ def test_weights_are_written_in_the_fields_syntax() -> None:
 
 
 def test_synonyms_are_a_layer_of_their_own_that_comes_last() -> None:
-    generator = RobustPromptGenerator(LexiconClient())
+    generator = RobustPromptGenerator(LexiconClient(), vocabulary=VOCABULARY)
     prompt = generator.generate(PromptRequest(text="pink hair, glasses, masterpiece"))
     assert prompt.synonyms == ("wearing glasses",), "pink hair has no other word"
     assert rendered(prompt) == "pink hair, glasses, masterpiece"
@@ -356,13 +366,51 @@ def test_synonyms_are_a_layer_of_their_own_that_comes_last() -> None:
 
 
 def test_the_generators_weights_are_the_prompts() -> None:
-    generator = RobustPromptGenerator(LexiconClient(), weights={"attributes": 1.2})
+    generator = RobustPromptGenerator(LexiconClient(), vocabulary=VOCABULARY, weights={"attributes": 1.2})
     assert rendered(generator.generate(PromptRequest(text="pink hair"))) == "(pink hair:1.2)"
 
 
 def test_what_must_not_be_shown_is_a_prompt_of_its_own() -> None:
-    prompt = RobustPromptGenerator(LexiconClient()).generate(PromptRequest(text="pink hair, no hat", negative="cat"))
-    assert (rendered(prompt), unwanted(prompt)) == ("pink hair", "hat, cat")
+    prompt = RobustPromptGenerator(LexiconClient(), vocabulary=VOCABULARY).generate(
+        PromptRequest(text="pink hair, no hat", negative="cat")
+    )
+    assert (rendered(prompt), unwanted(prompt)) == ("pink hair, no hat", "hat, cat")
+
+
+def test_a_request_that_was_read_in_its_place_keeps_its_order_and_its_marks() -> None:
+    generator = RobustPromptGenerator(LexiconClient(), vocabulary=VOCABULARY)
+    text = "a knight,glasses;  (pnik hair:1.1)\nmasterpiece"
+    assert rendered(generator.generate(PromptRequest(text=text))) == text.replace("pnik", "pink")
+
+
+def test_of_a_request_in_its_place_what_tells_no_attribute_is_dropped_first() -> None:
+    generator = RobustPromptGenerator(LexiconClient(), vocabulary=VOCABULARY)
+    prompt = generator.generate(PromptRequest(text="a hat, pink hair, a cat, glasses, a dog", trigger="kyarachar"))
+    shown = [rendered(prompt, lambda text: len(text.split(",")), count) for count in (6, 5, 4, 3, 2, 1)]
+    assert shown == [
+        "kyarachar, a hat, pink hair, a cat, glasses, a dog",
+        "kyarachar, a hat, pink hair, a cat, glasses",
+        "kyarachar, a hat, pink hair, glasses",
+        "kyarachar, pink hair, glasses",
+        "kyarachar, pink hair",
+        "kyarachar",
+    ]
+
+
+def test_commands_never_go_to_a_service(server: LlmServer, patient: Resilience) -> None:
+    prompt = RobustPromptGenerator(local(server), LexiconClient(), resilience=patient, vocabulary=VOCABULARY).generate(
+        PromptRequest(text="<lora:x:0.8>, pnik hair, [red|blue] eyes BREAK saber \\(fate\\)")
+    )
+    assert rendered(prompt) == "<lora:x:0.8>, pink hair, [red|blue] eyes BREAK saber \\(fate\\)"
+    assert "commands" in prompt.provenance.fallback
+    assert server.calls == []
+
+
+def test_without_words_of_the_model_a_service_that_fails_leaves_the_text_as_typed(patient: Resilience) -> None:
+    prompt = RobustPromptGenerator(Failing(Refused("no")), VerbatimClient(), resilience=patient).generate(
+        PromptRequest(text="Frieren, 夕焼け, pnik hiar", negative="hat")
+    )
+    assert (rendered(prompt), unwanted(prompt)) == ("Frieren, 夕焼け, pnik hiar", "hat")
 
 
 def test_rendering_is_stable_and_counts_little() -> None:

@@ -50,22 +50,6 @@ def test_broken_metadata_names_the_line(tmp_path: Path, line: str, said: str) ->
         captions.read_metadata(tmp_path / "metadata.jsonl")
 
 
-@pytest.mark.parametrize(
-    ("caption", "expected"),
-    [
-        ("", "kyara"),
-        ("red hair, smile", "kyara, red hair, smile"),
-        ("kyara, red hair", "kyara, red hair"),
-        ("red hair, Kyara", "kyara, red hair"),
-        ("kyarachan, red hair", "kyara, kyarachan, red hair"),
-        ("a girl with red hair", "kyara, a girl with red hair"),
-        ("a picture of kyara with red hair", "a picture of kyara with red hair"),
-    ],
-)
-def test_trigger_stands_in_front_once(caption: str, expected: str) -> None:
-    assert captions.with_trigger(caption, "kyara") == expected
-
-
 def test_tags_are_shuffled_behind_the_trigger() -> None:
     found = captions.variants("a1, b2, c3, d4", "kyara", 4, "seed")
     assert found[0] == "kyara, a1, b2, c3, d4"
@@ -82,10 +66,21 @@ def test_few_tags_have_few_orders() -> None:
 
 @pytest.mark.parametrize(
     "sentence",
-    ["a girl with red hair, smiling, on a blue background", "She smiles, and waves.", "赤い髪の女の子、笑っている。"],
+    [
+        "a girl with red hair, smiling, on a blue background",
+        "She smiles, and waves.",
+        "blue hair, with a gun",
+        "赤い髪の女の子、笑っている。",
+    ],
 )
 def test_sentences_are_not_shuffled(sentence: str) -> None:
     assert captions.variants(sentence, "kyara", 4, "s") == [f"kyara, {sentence}"]
+
+
+@pytest.mark.parametrize("tag", ["the idolm@ster", "with gun", "the legend of zelda", "hair in a bun", "a"])
+def test_titles_and_tags_are_no_sentences(tag: str) -> None:
+    assert captions.is_tags(f"1girl, {tag}, smile")
+    assert captions.is_tags(f"{tag}, 1girl")
 
 
 def test_japanese_commas_part_tags() -> None:

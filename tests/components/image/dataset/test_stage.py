@@ -12,10 +12,9 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
 from components.errors import DataError
-from components.image.dataset.duplicates import Look, look, partners
 from components.image.dataset.stage import prepare
 from components.image.families.bundle import load_bundle
-from components.recipe import DatasetConfig
+from components.image.recipe import DatasetConfig
 from components.runlog import SilentLog
 from components.settings import settings
 from tests.tiny import tiny_model, tiny_sd15, tiny_sdxl
@@ -75,7 +74,7 @@ def run(folder: Path, out: Path, base: Path | None = None, **changed: Any) -> tu
     base = base or tiny_sd15()
     out.mkdir(parents=True, exist_ok=True)
     notes = Notes()
-    config = DatasetConfig(model=tiny_model(base), **{"trigger": "kyara", "min_side": 16, **changed})
+    config = DatasetConfig(model=tiny_model(base), **{"source": "data", "trigger": "kyara", "min_side": 16, **changed})
     prepare(config, {"base": base, "data": folder}, out, notes)
     return json.loads((out / "index.json").read_text(encoding="utf-8")), notes
 
@@ -230,6 +229,10 @@ def test_buckets(tmp_path: Path) -> None:
     shapes = {sample["file"]: tuple(latents[sample["id"]].shape) for sample in index["samples"]}
     assert all(shapes[name] == (4, height // 4, width // 4) for name, (width, height) in sizes.items())
     index, _ = run(folder, tmp_path / "b", buckets=False)
+    (wide,) = (sample for sample in index["samples"] if sample["file"] == "wide.png")
+    assert (wide["original"], wide["crop"]) == ([200, 100], [16, 0]), (
+        "resized to 64x32, 16 pixels cut off left and right"
+    )
     assert {(sample["width"], sample["height"]) for sample in index["samples"]} == {(32, 32)}
 
 
@@ -277,22 +280,3 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     assert "require_captions" in caught.value.hint
     index, _ = run(silent, tmp_path / "out2")
     assert index["samples"][0]["captions"] == ["kyara"]
-
-
-def test_near_duplicates_are_found_and_variants_kept() -> None:
-    """A smaller copy is a duplicate; the same drawing in other colours is another picture."""
-    original = drawing(1, (128, 128))
-    recoloured = Image.fromarray(np.asarray(original)[:, :, ::-1].copy())
-    looks = [look(picture) for picture in (original, original.resize((90, 90)), recoloured, drawing(2))]
-    assert set(partners(looks, 3)) == {1}
-    assert partners(looks, 3)[1][0] == 0
-    assert not partners([looks[0], looks[3]], 3)
-
-
-def test_near_twins_among_many_pictures_are_found() -> None:
-    generator = np.random.default_rng(0)
-    thumb = np.zeros((16, 16, 3), np.int16)
-    hashes = generator.integers(0, 2**63, 5000).tolist()
-    looks = [Look(value, thumb) for value in [*hashes, *(value ^ 0b101 for value in hashes[:50])]]
-    found = partners(looks, 3)
-    assert found == {5000 + place: (place, 2) for place in range(50)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.image.evaluation.confidence import Outcome, fit
-from components.portraits.vocabulary import ATTRIBUTES
+from components.portraits.vocabulary import ATTRIBUTES, VOCABULARY
 from components.prompting.confidence import Calibration
 from components.prompting.schema import Draft, Reading
 from components.statistics import calibration_error, ranking
@@ -31,7 +31,7 @@ def outcome(rng: random.Random) -> Outcome:
 @pytest.fixture(scope="module")
 def calibration() -> Calibration:
     rng = random.Random(1)
-    return fit([outcome(rng) for _ in range(1500)])
+    return fit([outcome(rng) for _ in range(1500)], VOCABULARY)
 
 
 def test_it_is_calibrated_and_ranks_on_new_outcomes(calibration: Calibration) -> None:
@@ -72,10 +72,10 @@ def test_it_survives_a_round_trip_through_json(calibration: Calibration) -> None
 
 def test_pictures_that_all_succeed_leave_room_for_doubt() -> None:
     draft = Draft(attributes=(Reading(attribute="glasses", value="yes"),))
-    always = fit([Outcome(draft, {"glasses": "yes"}, {"glasses": True})] * 10)
+    always = fit([Outcome(draft, {"glasses": "yes"}, {"glasses": True})] * 10, VOCABULARY)
     assert 0.8 < always(draft) < 1.0
 
 
 def test_nothing_to_learn_from_is_refused() -> None:
     with pytest.raises(ValueError, match="pictures"):
-        fit([])
+        fit([], VOCABULARY)

@@ -1,4 +1,4 @@
-"""Similarity and reconstruction by hand, rows and sheets."""
+"""Similarity and reconstruction by hand, rows and plots."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ from PIL import Image
 
 from components.image.evaluation import plots
 from components.image.evaluation.figures import psnr, similarity, variant_rows
-from components.image.evaluation.sheets import contact, sheet
 from components.statistics import Bootstrap
 
 
@@ -53,15 +52,6 @@ def test_rows_have_equal_columns() -> None:
         {"variant": "base", "adherence": 0.9, "copying": None},
         {"variant": "lora", "adherence": 0.8, "copying": 0.0},
     ]
-
-
-def test_sheets_place_pictures() -> None:
-    red, blue = (Image.new("RGB", (128, 128), color) for color in ("red", "blue"))
-    grid = sheet([[red, blue], [None, red]], ["one", "two"], ["a prompt", "日本語"])
-    assert grid.getpixel((grid.width - 60, grid.height - 60)) == (255, 0, 0)
-    assert grid.getpixel((grid.width - 60, 60)) == (0, 0, 255)
-    assert grid.getpixel((grid.width - 200, grid.height - 60)) == (255, 255, 255)
-    assert contact([red] * 5, across=2).size == (2 * 132, 3 * 132)
 
 
 def test_plots_are_written(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Robustness: figures by hand, and conditions over a painter that shows exactly what it can read."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from PIL import Image
 
 from components.image.evaluation.robustness import Artist, Seen, conditions, figures, kept, too_weak
 from components.image.promptset import PromptItem
-from components.portraits.attacks import KINDS
+from components.portraits.reader.plugin import READER
 from components.portraits.translations import japanese
 from components.portraits.vocabulary import ATTRIBUTES, words
+from components.prompting.reader import KINDS
 from components.prompting.schema import Draft, Provenance, Reading, RobustPrompt
 
 ASKED = ("hair_color", "hair_style", "background")
@@ -73,7 +75,7 @@ def remembered(text: str) -> RobustPrompt:
 @pytest.fixture(scope="module")
 def measured() -> tuple[Painter, dict[str, Seen]]:
     painter = Painter()
-    asked = conditions(PROMPTS, remembered, lambda prompt: tags(prompt.draft.asked))
+    asked = conditions(PROMPTS, READER, remembered, lambda prompt: tags(prompt.draft.asked))
     artist = Artist(painter.draw, painter.look, "lorelei")
     return painter, {name: artist.see(PROMPTS, condition.texts) for name, condition in asked.items()}
 
@@ -93,6 +95,17 @@ def test_what_is_read_letter_by_letter_breaks_under_attack(measured: tuple[Paint
 def test_equal_texts_are_drawn_once(measured: tuple[Painter, dict[str, Seen]]) -> None:
     painter, _ = measured
     assert len(painter.painted) == len(set(painter.painted))
+
+
+def test_a_reader_that_cannot_attack_or_translate_leaves_those_figures_out() -> None:
+    bare = replace(READER, attack=None, translate=None)
+    asked = conditions(PROMPTS, bare, remembered, lambda prompt: tags(prompt.draft.asked))
+    assert set(asked) == {"clean", "clean_generator"}
+    whole = seen(*[[1.0] * len(PROMPTS)] * len(ASKED))
+    found = figures(dict.fromkeys(asked, whole), resamples=10)
+    assert found.values["clean_generator.ratio"] == 1.0
+    assert "recovered" not in found.values
+    assert too_weak(found) == []
 
 
 def seen(*rows: Sequence[float]) -> Seen:

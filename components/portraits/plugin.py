@@ -1,0 +1,67 @@
+"""What recipes plug in as `judge: {plugin: portraits}`: the portraits' judge behind the factory's protocol."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from components.contracts import Verdict
+from components.errors import DataError, ModelError, RecipeError
+from components.portraits.adherence import attribute_hits, style_hits
+from components.portraits.judge import Judge
+from components.portraits.vocabulary import STYLES
+from components.statistics import Floats
+
+
+class PortraitJudge:
+    """See `components.contracts.Judge`. Aspects are the attributes of the vocabulary, styles its styles."""
+
+    def __init__(self, judge: Judge, reference: Path | None = None) -> None:
+        self.judge, self._reference = judge, reference
+
+    @property
+    def digest(self) -> str:
+        return self.judge.digest
+
+    @property
+    def facts(self) -> Mapping[str, float]:
+        return {"mean_accuracy": self.judge.mean_accuracy}
+
+    def look(self, images: Any) -> Verdict:
+        """Pictures of any size."""
+        seen = self.judge.look(images)
+        return Verdict(np.asarray(seen.features, np.float64), seen)
+
+    def hits(self, verdict: Verdict, asked: Sequence[Mapping[str, str]], *styles: str) -> Mapping[str, Floats]:
+        return attribute_hits(asked, verdict.seen.attributes, *styles)
+
+    def styled(self, verdict: Verdict, style: str) -> Floats:
+        return style_hits(verdict.seen.style, style)
+
+    def scores(self, verdict: Verdict, texts: Sequence[str], training: Floats) -> Mapping[str, Floats]:
+        return {}
+
+    def reference(self, style: str) -> Floats | None:
+        if self._reference is None:
+            return None
+        path = self._reference / f"{style}.safetensors"
+        try:
+            return np.asarray(load_file(path)["features"], np.float64)
+        except (OSError, KeyError, ValueError) as error:
+            hint = "Run `dvc pull`, or set judge.reference to null."
+            raise DataError(f"reference features {str(path)!r} cannot be read: {error}.", hint=hint) from error
+
+    def check_style(self, style: str) -> None:
+        if style not in STYLES:
+            raise RecipeError(
+                f"style {style!r} is not in the vocabulary.", hint=f"Expected one of: {', '.join(STYLES)}."
+            )
+
+
+def open_judge(config: Any, inputs: Mapping[str, Path]) -> PortraitJudge:
+    """The judge in the folder that the recipe names. Raises ModelError."""
+    if "judge" not in inputs:
+        raise ModelError("the portraits' judge needs its folder.", hint="Set judge.folder, to data/judge for instance.")
+    return PortraitJudge(Judge.load(inputs["judge"]), inputs.get("reference"))
