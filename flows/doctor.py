@@ -21,6 +21,8 @@ from flows.stage import known_recipes, open_recipe
 
 GB = 1e9
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
+# Minutes of the demo's pipeline on two cores, with and without matrix products in bfloat16 (README).
+DEMO_MINUTES = {True: 10, False: 18}
 NEEDED_MEMORY, NEEDED_DISK = 4, 5
 NEEDED = ("torch", "diffusers", "transformers", "peft", "prefect", "mlflow", "dvc", "bentoml", "openvino")
 OPTIONAL = {
@@ -65,6 +67,23 @@ def show(findings: list[Finding], *, as_json: bool) -> None:
     Console().print(table)
 
 
+def demo_forecast() -> str:
+    """How long the demo's pipeline takes on a machine like this one, as a sentence."""
+    import torch
+
+    from components.training.speed import multiplies_bfloat16
+
+    has_bfloat16 = multiplies_bfloat16(torch.device("cpu"))
+    kind = f"two cores {'with' if has_bfloat16 else 'without'} BF16 instructions (this machine: {_cores()} cores)"
+    faster = ", less on a GPU" if torch.cuda.is_available() else ""
+    minutes = DEMO_MINUTES[has_bfloat16]
+    return f"The whole pipeline takes about {minutes} minutes on {kind}{faster}; what is current is skipped."
+
+
+def _cores() -> str:
+    return str(psutil.cpu_count(logical=False) or "?")
+
+
 def _python() -> Iterator[Finding]:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     right = OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON
@@ -86,9 +105,7 @@ def _packages() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    yield Finding(
-        "CPU", "ok", f"{psutil.cpu_count(logical=False) or '?'} cores, torch uses {torch.get_num_threads()} threads"
-    )
+    yield Finding("CPU", "ok", f"{_cores()} cores, torch uses {torch.get_num_threads()} threads")
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(number)
