@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.settings import settings
-from flows.ports import port_owner, refusal
+from flows.ports import bind_error, port_owner
 from flows.stage import known_recipes, open_recipe
 
 GB = 1e9
@@ -44,7 +44,15 @@ class Finding:
 
 def examine() -> list[Finding]:
     """All findings; a check that breaks is a finding itself."""
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (_python, _packages, _devices, _room, _ports, _data, _tools)
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        _python,
+        _packages,
+        _devices,
+        _memory_and_disk,
+        _ports,
+        _data,
+        _tools,
+    )
     findings: list[Finding] = []
     for check in checks:
         try:
@@ -116,7 +124,7 @@ def _devices() -> Iterator[Finding]:
         yield Finding("GPU", "note", "none", "The demo needs none; SD 1.5 and SDXL train in hours to days without.")
 
 
-def _room() -> Iterator[Finding]:
+def _memory_and_disk() -> Iterator[Finding]:
     memory = psutil.virtual_memory()
     yield _enough("memory", memory.available / GB, memory.total / GB, NEEDED_MEMORY, "Close other programs.")
     here = settings().base_dir
@@ -138,7 +146,7 @@ def _ports() -> Iterator[Finding]:
     here = settings()
     ports = {"PREFECT": here.prefect_port, "MLFLOW": here.mlflow_port, "SERVE": here.serve_port}
     for use, port in ports.items():
-        if refusal(port) is None:
+        if bind_error(port) is None:
             yield Finding(f"port {port}", "ok", "free")
         else:
             advice = f"If it is not Kyara's own, set KYARA_{use}_PORT."

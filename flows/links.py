@@ -66,7 +66,7 @@ def _compared(newest: list[str], champion: str | None) -> list[str]:
 
 
 def _view() -> dict[str, object]:
-    """MLflow's list of runs: products only, with the headline figures as columns."""
+    """MLflow's list of runs: products only, with the headline metrics as columns."""
     columns = ["attributes.`Duration`", *(f"metrics.`{name}`" for name in HEADLINE), "tags.`mlflow.model_version`"]
     return {
         "searchFilter": "tags.`kyara.stage` = 'produce'",

@@ -101,7 +101,7 @@ class ImageGenerator:
             **self.promoted.card.model_dump(mode="json"),
             "digest": self.promoted.digest,
             "engine": self.engine.name,
-            "metrics": self.promoted.figures,
+            "metrics": self.promoted.metrics,
         }
 
     @cached_property

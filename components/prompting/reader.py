@@ -23,7 +23,7 @@ class Reader:
     """What a recipe names by `reader`; the rooms of the models know nothing else of who reads.
 
     `attack` and `translate` (attributes as a Japanese sentence) are for the evaluation of prompts: a reader without
-    them is used all the same, and those figures are left out.
+    them is used all the same, and those metrics are left out.
     """
 
     name: str
