@@ -1,5 +1,6 @@
 """`kyara demo`: the pipeline on the demo's recipe, one picture over HTTP, and a page that says what happened."""
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -10,12 +11,14 @@ from rich.console import Console
 
 from components.artifact import write_bytes
 from components.contracts import METRICS, SUMMARY
-from components.errors import GateRefused
+from components.errors import GateRefused, TrackingError
 from components.modalities import product, stage_names
 from components.recipe import Recipe
 from components.runner import stage_folder, stage_outputs
 from components.settings import settings
+from flows.doctor import demo_forecast
 from flows.foreground import produce_here
+from flows.links import recipe_links
 from flows.stage import open_recipe
 
 
@@ -31,6 +34,7 @@ def run(recipe_name: str, out: Path) -> dict[str, Any]:
     console = Console(stderr=True)
     recipe = open_recipe(recipe_name)
     out = settings().base_dir / out
+    console.print(demo_forecast(), highlight=False)
     try:
         result = produce_here(recipe_name)
     except GateRefused as error:
@@ -38,6 +42,8 @@ def run(recipe_name: str, out: Path) -> dict[str, Any]:
         console.print(f"\nThe gate refused the model. The report: {written}", highlight=False, soft_wrap=True)
         raise
     result["seconds.smoke"] = _ask_once(recipe, result["bento.tag"], out / "demo.png", console)
+    with contextlib.suppress(TrackingError):  # the report does without
+        result["pages"] = {link.what: link.url for link in recipe_links(recipe.name)}
     report = {**metrics(recipe), **result}
     written = page.write(report, recipe, out)
     _say_what_next(console, report, written, out)
