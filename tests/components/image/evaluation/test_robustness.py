@@ -64,6 +64,12 @@ class Painter:
             for place, name in enumerate(ASKED)
         }
 
+    def hits(
+        self, verdict: Mapping[str, np.ndarray], asked: Sequence[Mapping[str, str]], *_styles: str
+    ) -> dict[str, np.ndarray]:
+        """Painter and judge in one: what it painted, held against what was asked."""
+        return {name: (verdict[name] == np.array([wanted[name] for wanted in asked])).astype(float) for name in ASKED}
+
 
 def remembered(text: str) -> RobustPrompt:
     """A generator that guesses nothing: it reads what the painter reads."""
@@ -76,7 +82,7 @@ def remembered(text: str) -> RobustPrompt:
 def measured() -> tuple[Painter, dict[str, Seen]]:
     painter = Painter()
     asked = conditions(PROMPTS, READER, remembered, lambda prompt: tags(prompt.draft.asked))
-    artist = Artist(painter.draw, painter.look, "lorelei")
+    artist = Artist(painter.draw, painter, "lorelei")
     return painter, {name: artist.see(PROMPTS, condition.texts) for name, condition in asked.items()}
 
 
