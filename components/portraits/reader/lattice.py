@@ -4,13 +4,15 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
-from components.portraits.reader.characters import Text, is_japanese, is_kana
+from components.portraits.reader.characters import Text, is_japanese, is_kana, kana
 from components.portraits.reader.japanese import Found, dictionary
 from components.portraits.reader.known import UNLISTED, is_known, is_solid, segments, zipf
 from components.portraits.reader.matching import Candidate, Matcher, unknown_cost
 from components.portraits.reader.phrases import Phrases
+from components.portraits.vocabulary import ATTRIBUTES, words
 
 MAX_FUZZY, MAX_FUZZY_KANA = 60, 100
 """Unknown words, and Japanese characters, of one request that are searched for mistakes: bounds the time."""
@@ -229,14 +231,21 @@ class _Cuts:
 
 
 def _joints(word: str) -> Sequence[int]:
-    """Where a word is put together from entries: 左向き from 左 and 向き; nowhere where it holds anything else."""
+    """Where a word of the vocabulary is put together from entries, 左向き from 左 and 向き; nowhere in others."""
     known = dictionary().words
     ends: dict[int, tuple[int, ...]] = {0: ()}
-    for end in range(1, len(word) + 1):
+    for end in range(1, len(word) + 1 if word in _vocabulary() else 0):
         for start in range(end):
             if start in ends and word[start:end] in known and end not in ends:
                 ends[end] = (*ends[start], end)
     return ends.get(len(word), ())
+
+
+@lru_cache(maxsize=1)
+def _vocabulary() -> frozenset[str]:
+    """The vocabulary's Japanese words, levelled."""
+    told = [words(attribute, value, "ja") for attribute, values in ATTRIBUTES.items() for value in values]
+    return frozenset(kana(word) for some in told for word in some)
 
 
 def _compact(keys: str, marks: Sequence[int]) -> tuple[str, list[int]]:

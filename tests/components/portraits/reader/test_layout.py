@@ -88,6 +88,11 @@ def test_a_slip_is_mended_where_it_stands(text: str, became: str) -> None:
         ("crimson hair, hat", "crimson hair, red hair, hat"),
         ("2girls, twintails, cat", "2girls, twintails, tied hair, cat"),
         ("a red dress", "a red dress, red clothes"),
+        (
+            "a girl (in a red coat) with crimson hair.",
+            "a girl (in a red coat) with crimson hair, red clothes, red hair.",
+        ),
+        ("(crimson hair, hat:1.2)\nsmile", "(crimson hair, red hair, hat:1.2)\nsmile"),
     ],
 )
 def test_what_the_vocabulary_has_not_is_told_beside_it(text: str, became: str) -> None:
@@ -98,11 +103,11 @@ def test_what_the_vocabulary_has_not_is_told_beside_it(text: str, became: str) -
     ("text", "became"),
     [
         ("夕焼けの海辺で麦わら帽子の女の子", "夕焼けの海辺で麦わら帽子, 1girl"),
-        ("青い背景に眼鏡をかけたピンクの髪の人物のアップ", "blue background, glasses, pink hair, person, close-up"),
+        ("青い背景に眼鏡をかけたピンクの髪の人物のアップ", "blue background, glasses, pink hair, person, closeup"),
         ("メイド服、女騎士、赤い瞳", "メイド服、女騎士、赤い瞳"),
         ("黒い紙の女の子", "黒い紙, black hair, 1girl"),
         ("雪の降る街を歩く二人", "雪の降る街を歩く二人"),
-        ("歌っている銀髪の少女（笑顔）", "歌っている, white hair, 1girl, （smile）"),
+        ("歌っている銀髪の少女（笑顔）", "歌っている, silver hair, 1girl, （smile）"),
         ("1girl, 猫耳, 花火", "1girl, cat ears, 花火"),
     ],
 )
