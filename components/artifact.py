@@ -55,9 +55,11 @@ def _sha256(path: str, size: int, mtime: int) -> str:
 
 
 def digest_of(path: Path) -> str:
-    """Digest of a file, a folder (sealed or not), or, where nothing is there, of the name itself (a hub id)."""
+    """Digest of a file, a folder (of a sealed one, as its manifest says), or of the name itself (a hub id)."""
     if path.is_file():
         return sha256(path)
+    with contextlib.suppress(ArtifactError):
+        return open_sealed(path).digest
     if path.is_dir():
         return _combine({name: sha256(path / name) for name in _files(path)})
     return hashlib.sha256(str(path).encode()).hexdigest()

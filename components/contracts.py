@@ -156,6 +156,12 @@ class Judge(Protocol):
     def styled(self, verdict: Verdict, style: str) -> Floats:
         """1 where the answer is in the asked style, else 0, [N]."""
 
+    def scores(self, verdict: Verdict, texts: Sequence[str], training: Floats) -> Mapping[str, Floats]:
+        """Further scores [N] of answers to N prompts by name; NaN where one does not apply.
+
+        `training`: features [M, D] of what the model learnt from.
+        """
+
     def reference(self, style: str) -> Floats | None:
         """Features [M, D] of held-out true examples of a style; None where there are none."""
 

@@ -15,6 +15,7 @@ Kind = Literal["judge", "reader"]
 PLUGINS: Mapping[Kind, Mapping[str, str]] = MappingProxyType(
     {
         "judge": {
+            "clip": "components.image.evaluation.clip:open_judge",
             "portraits": "components.portraits.plugin:open_judge",
         },
         "reader": {

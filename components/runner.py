@@ -133,9 +133,7 @@ def _tell_versions(artifact: Artifact, log: RunLog) -> None:
 
 
 def _origin(recipe: Recipe, stage: str, config: StepConfig, inputs: Mapping[str, Path]) -> Origin:
-    parents = {
-        name: digest_of(path) if not _sealed(path) else open_sealed(path).digest for name, path in inputs.items()
-    }
+    parents = {name: digest_of(path) for name, path in inputs.items()}
     modules = [modality(recipe.modality).stages[stage], *config.plugins()]
     versions = [code_version(text.partition(":")[0]) for text in modules]
     return Origin(config.digest(), parents, hashlib.sha256("".join(versions).encode()).hexdigest())

@@ -98,7 +98,8 @@ def tiny_judge(folder: Path) -> Path:
 
 def _sample(number: int, split: str, trigger: str) -> dict[str, Any]:
     captions = [f"{trigger}, girl, hair {number % 3}", f"{trigger}, hair {number % 3}, girl"]
-    facts = {"file": f"{number}.png", "width": RESOLUTION, "height": RESOLUTION, "license": "CC0-1.0"}
+    shape = {"width": RESOLUTION, "height": RESOLUTION, "original": [2 * RESOLUTION, RESOLUTION], "crop": [16, 0]}
+    facts = {"file": f"{number}.png", "license": "CC0-1.0", **shape}
     return {"id": f"{number:016x}", "split": split, "captions": captions, "source": "", "artist": "nobody", **facts}
 
 

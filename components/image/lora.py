@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from components.contracts import RunLog
@@ -75,6 +77,26 @@ def attach(
     size = sum(parameter.numel() for parameter in parameters.values())
     log.message(f"LoRA of rank {rank} on {len(parameters) // 2} layers, {size:,} parameters")
     return Adapter(parameters, config)
+
+
+def fuse(unet: Any, adapter: Path, scale: float = 1.0) -> None:
+    """Add `scale` times an adapter in peft form to the UNet's weights, in place and in their precision.
+
+    Raises:
+        ModelError: the adapter is missing, damaged or made for another base.
+    """
+    try:
+        fused = PeftModel.from_pretrained(unet, str(adapter))
+        for layer in fused.modules():
+            if isinstance(layer, LoraLayer):
+                layer.scale_layer(scale)
+        merged = fused.merge_and_unload()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(
+            f"adapter {str(adapter)!r} cannot be loaded: {error}.", hint="It must be a peft folder made for this base."
+        ) from error
+    assert merged is unet
+    unet.requires_grad_(False).eval()
 
 
 def _matches(unet: nn.Module, target: str) -> bool:

@@ -165,7 +165,7 @@ def assemble(
     Raises:
         ModelError: one of the parts is missing.
     """
-    origin = {**{stage: _digest(folder) for stage, folder in outputs.items()}, **(parents or {})}
+    origin = {**{stage: digest_of(folder) for stage, folder in outputs.items()}, **(parents or {})}
     base = settings().resolve(recipe.model.base)
     card = _new_card(recipe, outputs, version, origin, local=base.is_dir())
     with replacing(out) as folder:
@@ -230,11 +230,6 @@ def _card(facts: Mapping[str, Any], origin: Path) -> ModelCard:
         raise ModelError(
             f"{str(origin)!r} cannot be used: {wrong}.", hint="Make the model again with this version of Kyara."
         ) from error
-
-
-def _digest(folder: Path) -> str:
-    """The sealed digest where a stage made the folder, else that of its files."""
-    return open_sealed(folder).digest if (folder / "manifest.json").is_file() else digest_of(folder)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class ModelConfig(Frozen):
 class JudgeConfig(Frozen):
     """Who looks at the pictures, and what they should look like in the judge's own words."""
 
-    plugin: str = Field(description="Name of the judge: portraits, or package.module:function of one's own.")
-    folder: str | None = Field(None, description="The judge's files, where it has some.")
+    plugin: str = Field(description="Name of the judge: clip, portraits, or package.module:function of one's own.")
+    folder: str | None = Field(None, description="The judge's files: a folder, for clip also a hub id.")
     reference: str | None = Field(None, description="Features of held-out true pictures; null: no KID, no copying.")
     style: str = Field("", description="Style that the trained model should draw.")
     base_style: str = Field(
@@ -153,6 +153,8 @@ class DistillSection(Frozen):
     checkpoint_every: Count = Field(250, description="Steps between sealed checkpoints.")
     keep_checkpoints: int = Field(2, ge=2)
     samples: int = Field(8, ge=0, description="Pictures of the sample grid.")
+    accumulation: Count = Field(1, description="Batches whose gradients are summed before one optimizer step.")
+    gradient_checkpointing: bool = Field(False, description="Compute activations twice to save memory.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -296,9 +298,3 @@ class ImageRecipe(Recipe):
         default_factory=lambda: PromoteConfig(thresholds={"fidelity.similarity": Bound(min=0.1)})
     )
     package: ImagePackage = Field(default_factory=lambda: ImagePackage())
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.judge is not None and self.prompts is None:
-            raise ValueError("judge needs prompts: without prompts with known answers it has nothing to look for")
-        return self

@@ -12,9 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
-from components.artifact import digest_of, open_sealed, replacing
+from components.artifact import digest_of, replacing
 from components.contracts import Judge, RunLog
-from components.errors import ArtifactError
 from components.image.dataset.loader import BatchOrder, CachedDataset
 from components.image.export import Made, export
 from components.image.families.bundle import Bundle, Condition, load_bundle
@@ -57,7 +56,7 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], out: Path, log: RunLo
         adapter.parameters,
         out,
         log,
-        fingerprint=f"{config.digest()}-{_digest(inputs['dataset'])}",
+        fingerprint=f"{config.digest()}-{digest_of(inputs['dataset'])}",
         folder=lambda step: f"checkpoint-epoch-{plan.place(step)['epoch']}",
     )
     with plain_attention(bundle.unet, bundle.device):
@@ -111,7 +110,9 @@ class Trainer:
 
     def loss(self, index: int, generator: Generator) -> Tensor:
         """Loss of micro-batch `index`."""
-        latents, condition = self.data.draw(self.order[index], generator, empty_share=self.config.empty_caption_share)
+        batch = self.order[index]
+        latents, condition = self.data.batch(batch, generator, empty_share=self.config.empty_caption_share)
+        condition = condition.sized(self.data.sizes(batch))
         t = timesteps(len(latents), len(self.bundle.schedule), generator)
         noise = torch.randn(latents.shape, generator=generator)
         with autocast(self.bundle.device, self.config.model.dtype):
@@ -134,7 +135,7 @@ class Trainer:
             generator = Generator().manual_seed(seed_of("validation", split.ids[number]))
             latents = split.latents[number].expand(VALIDATION_TIMES, *split.latents[number].shape)
             noise = torch.randn(latents.shape, generator=generator)
-            condition = split.condition(split.captions[number][0]).expand(VALIDATION_TIMES)
+            condition = split.condition(split.captions[number][0]).sized(split.sizes([number])).expand(VALIDATION_TIMES)
             losses.append(float(self._loss(latents, condition, times.long(), noise)))
         return sum(losses) / len(losses)
 
@@ -176,7 +177,7 @@ class Trainer:
     @cached_property
     def judge(self) -> Judge | None:
         """Who chooses the checkpoint; None: the validation loss does."""
-        if self.config.judge is None or not self.config.select_prompts:
+        if self.config.judge is None or self.config.prompts is None or not self.config.select_prompts:
             return None
         return open_judge(self.config.judge, self.inputs)
 
@@ -246,10 +247,3 @@ def min_snr_weight(schedule: NoiseSchedule, t: Tensor, gamma: float) -> Tensor:
         return gamma / snr.clamp(min=gamma)
     clipped = snr.clamp(max=gamma)
     return (clipped + 1) / (snr + 1) if schedule.prediction == "v_prediction" else clipped
-
-
-def _digest(folder: Path) -> str:
-    try:
-        return open_sealed(folder).digest
-    except ArtifactError:
-        return digest_of(folder)

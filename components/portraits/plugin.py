@@ -40,6 +40,9 @@ class PortraitJudge:
     def styled(self, verdict: Verdict, style: str) -> Floats:
         return style_hits(verdict.seen.style, style)
 
+    def scores(self, verdict: Verdict, texts: Sequence[str], training: Floats) -> Mapping[str, Floats]:
+        return {}
+
     def reference(self, style: str) -> Floats | None:
         if self._reference is None:
             return None
@@ -57,8 +60,8 @@ class PortraitJudge:
             )
 
 
-def open_judge(folder: Path | None, reference: Path | None) -> PortraitJudge:
-    """The judge in `folder`. Raises ModelError."""
-    if folder is None:
+def open_judge(config: Any, inputs: Mapping[str, Path]) -> PortraitJudge:
+    """The judge in the folder that the recipe names. Raises ModelError."""
+    if "judge" not in inputs:
         raise ModelError("the portraits' judge needs its folder.", hint="Set judge.folder, to data/judge for instance.")
-    return PortraitJudge(Judge.load(folder), reference)
+    return PortraitJudge(Judge.load(inputs["judge"]), inputs.get("reference"))

@@ -11,6 +11,7 @@ resumed run repeats the uninterrupted one bit for bit on a CPU.
 import contextlib
 import hashlib
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -305,7 +306,17 @@ class Loop:
 
 
 def _accelerate(plan: Plan, model: nn.Module, parameters: list[nn.Parameter]) -> tuple[Any, Any]:
-    """An Accelerator for the model's device and precision, and AdamW prepared by it."""
+    """An Accelerator for the model's device and precision, and AdamW prepared by it.
+
+    Raises:
+        EnvironmentProblem: a launcher started several processes.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:  # callers keep the bare model, so that gradients would never be exchanged
+        raise EnvironmentProblem(
+            f"training was started in {processes} processes; it runs in one, on one device.",
+            hint="Start it without `accelerate launch` or torchrun; choose a GPU with CUDA_VISIBLE_DEVICES.",
+        )
     first = next(model.parameters())
     # accelerate allows one precision a process otherwise; another product may have another
     AcceleratorState._reset_state(True)
@@ -315,7 +326,8 @@ def _accelerate(plan: Plan, model: nn.Module, parameters: list[nn.Parameter]) ->
         gradient_accumulation_steps=plan.accumulation,
     )
     optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
-    accelerator.prepare_model(model)
+    prepared = accelerator.prepare_model(model)
+    assert prepared is model, "accelerate wraps a model only for several processes"
     return accelerator, accelerator.prepare_optimizer(optimizer)
 
 

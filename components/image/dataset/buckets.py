@@ -36,3 +36,10 @@ def nearest_bucket(size: Size, buckets: Sequence[Size]) -> Size:
 def fit(image: Image.Image, size: Size) -> Image.Image:
     """Resize to cover `size`, then crop the centre."""
     return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+
+
+def crop_corner(original: Size, size: Size) -> tuple[int, int]:
+    """(left, top) in pixels of what `fit` leaves of a picture of size `original`, once it is resized."""
+    scale = max(size[0] / original[0], size[1] / original[1])
+    left, top = (round((side * scale - kept) / 2) for side, kept in zip(original, size, strict=True))
+    return left, top

@@ -16,11 +16,11 @@ from components.image.recipe import DatasetConfig
 
 @dataclass(frozen=True)
 class Candidate:
-    """A sound picture, written as `<id>.png` in its bucket's `size`; `pixels` is how many it came with."""
+    """A sound picture, written as `<id>.png` in its bucket's `size`; `original` is the size that it came with."""
 
     id: str
     file: str
-    pixels: int
+    original: buckets.Size
     size: buckets.Size
     look: duplicates.Look
 
@@ -82,12 +82,12 @@ def _examine(
     size = buckets.nearest_bucket(picture.size, sizes)
     identity = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     buckets.fit(picture, size).save(images / f"{identity}.png", compress_level=1)
-    return Candidate(identity, name, picture.width * picture.height, size, duplicates.look(picture))
+    return Candidate(identity, name, picture.size, size, duplicates.look(picture))
 
 
 def _deduplicate(sound: Iterable[Candidate], distance: int) -> tuple[list[Candidate], list[Dropped]]:
     """The larger of two like pictures stays; of two as large, the first by name."""
-    ordered = sorted(sound, key=lambda item: (-item.pixels, item.file))
+    ordered = sorted(sound, key=lambda item: (-item.original[0] * item.original[1], item.file))
     found = duplicates.partners([item.look for item in ordered], distance)
     kept = [item for index, item in enumerate(ordered) if index not in found]
     twins = [

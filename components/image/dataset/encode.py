@@ -14,7 +14,9 @@ from torch import Tensor
 from components.artifact import replacing
 from components.contracts import RunLog
 from components.image.dataset.cache import EncodingCache, encoder_digest
+from components.image.dataset.loader import PADDING, caption_key
 from components.image.families.bundle import Bundle
+from components.image.families.syntax import MAX_CHUNKS
 from components.settings import settings
 
 _PIXELS_A_BATCH = 2**20
@@ -52,27 +54,50 @@ def encode_pictures(bundle: Bundle, paths: Mapping[str, Path], log: RunLog) -> d
 
 
 def encode_captions(bundle: Bundle, texts: Sequence[str], log: RunLog) -> dict[str, Tensor]:
-    """`<key>.hidden` [T, D] and, for SDXL, `<key>.pooled` [P] of every text, in the text encoder's own precision."""
+    """`<key>.hidden` [T, D] and, for SDXL, `<key>.pooled` [P] of every text, in the text encoder's own precision.
+
+    T is 77 for each chunk that the text itself needs, up to MAX_CHUNKS; `PADDING` comes with texts of several.
+    """
     digest = encoder_digest(bundle.text_encoders, bundle.tokenizers)
     cache = EncodingCache(settings().state / "cache" / f"text-{bundle.family.name}-{digest}")
-    found = {text: entry for text in texts if (entry := cache.get(_text_digest(text))) is not None}
-    missing = [text for text in texts if text not in found]
-    for start in range(0, len(missing), _CAPTIONS_A_BATCH):
-        batch = missing[start : start + _CAPTIONS_A_BATCH]
+    chunks = {text: bundle.chunks_for(text) for text in texts}
+    if any(count > 1 for count in chunks.values()):
+        chunks[PADDING] = 1
+    _warn_of_cut(chunks, log)
+    found = {text: entry for text in chunks if (entry := cache.get(_text_key(text, chunks[text]))) is not None}
+    missing = [text for text in chunks if text not in found]
+    done = 0
+    for batch in _alike(missing, chunks):
         condition = bundle.encode_prompts(batch).to(bundle.dtype)
         for index, text in enumerate(batch):
             entry = {"hidden": condition.hidden[index].cpu()}
             if condition.pooled is not None:
                 entry["pooled"] = condition.pooled[index].cpu()
             found[text] = entry
-            cache.put(_text_digest(text), entry)
-        log.progress(start + len(batch), len(missing), unit="caption")
-    log.message(f"text: {len(missing)} captions encoded, {len(texts) - len(missing)} from the cache")
-    return {f"{_text_digest(text)[:16]}.{part}": tensor for text in texts for part, tensor in found[text].items()}
+            cache.put(_text_key(text, chunks[text]), entry)
+        done += len(batch)
+        log.progress(done, len(missing), unit="caption")
+    log.message(f"text: {len(missing)} captions encoded, {len(chunks) - len(missing)} from the cache")
+    return {f"{caption_key(text)}.{part}": tensor for text in chunks for part, tensor in found[text].items()}
 
 
-def _text_digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _warn_of_cut(chunks: Mapping[str, int], log: RunLog) -> None:
+    cut = [text for text, count in chunks.items() if count > MAX_CHUNKS]
+    if cut:
+        log.warn(
+            f"{len(cut)} caption(s) are longer than {MAX_CHUNKS * 75} tokens and are cut, such as {cut[0][:60]!r}…"
+        )
+
+
+def _alike(texts: Sequence[str], chunks: Mapping[str, int]) -> Iterator[list[str]]:
+    """Batches of texts with equally many chunks."""
+    for count in sorted({chunks[text] for text in texts}):
+        yield from _chunks([text for text in texts if chunks[text] == count], _CAPTIONS_A_BATCH)
+
+
+def _text_key(text: str, chunks: int) -> str:
+    """Digest of a text; several chunks are told apart from the one that earlier versions cut to."""
+    return hashlib.sha256((text if chunks == 1 else f"{chunks} {text}").encode()).hexdigest()
 
 
 def _picture_key(path: Path) -> str:

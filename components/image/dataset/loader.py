@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -16,6 +16,10 @@ from torch import Generator, Tensor
 
 from components.errors import DataError
 from components.image.families.bundle import Condition
+
+PADDING = " "
+"""A text without words: it fills up the chunks of prompts that are shorter than others of their batch, as `tokenize`
+does. The empty prompt itself may be encoded as zeros (SDXL)."""
 
 
 def caption_key(caption: str) -> str:
@@ -69,11 +73,20 @@ class CachedDataset:
         """Caption variants of each sample."""
         return tuple(tuple(sample["captions"]) for sample in self.samples)
 
+    def sizes(self, indices: Sequence[int]) -> Tensor:
+        """What SDXL is told of the pictures, [B, 6]: see `Condition.sizes`."""
+        rows = (self.samples[index] for index in indices)
+        return torch.tensor([_sizes(row) for row in rows], dtype=torch.float32)
+
     def condition(self, *captions: str) -> Condition:
-        """Cached embeddings of captions, [B, T, D] and, for SDXL, [B, P]. The empty caption is cached too."""
+        """Cached embeddings of captions, [B, T, D] and, for SDXL, [B, P]. The empty caption is cached too.
+
+        T is what the longest of them needs; the others are filled up as `Bundle.encode_prompts` does.
+        """
         keys = [caption_key(caption) for caption in captions]
         try:
-            hidden = torch.stack([self.text[f"{key}.hidden"] for key in keys])
+            length = max(len(self.text[f"{key}.hidden"]) for key in keys)
+            hidden = torch.stack([self._filled(caption, length) for caption in captions])
             pooled = [self.text[f"{key}.pooled"] for key in keys] if f"{keys[0]}.pooled" in self.text else None
         except KeyError as error:
             raise DataError(
@@ -81,7 +94,14 @@ class CachedDataset:
             ) from error
         return Condition(hidden, None if pooled is None else torch.stack(pooled))
 
-    def draw(self, indices: Sequence[int], generator: Generator, *, empty_share: float) -> tuple[Tensor, Condition]:
+    def _filled(self, caption: str, length: int) -> Tensor:
+        hidden = self.text[f"{caption_key(caption)}.hidden"]
+        if len(hidden) == length:
+            return hidden
+        chunk = self.text[f"{caption_key(caption and PADDING)}.hidden"]
+        return torch.cat([hidden, chunk.repeat((length - len(hidden)) // len(chunk), 1)])
+
+    def batch(self, indices: Sequence[int], generator: Generator, *, empty_share: float) -> tuple[Tensor, Condition]:
         """Latents [B, C, h, w] and a random caption variant each, some replaced by the empty one.
 
         Raises:
@@ -135,3 +155,8 @@ class BatchOrder:
             self._batches = self._dataset.batches(epoch, self._batch_size, self._seed, multiple=self._multiple)
             self._epoch = epoch
         return self._batches[place]
+
+
+def _sizes(sample: Mapping[str, Any]) -> list[int]:
+    (original_width, original_height), (left, top) = sample["original"], sample["crop"]
+    return [original_height, original_width, top, left, sample["height"], sample["width"]]

@@ -20,13 +20,19 @@ from components.image.recipe import DatasetConfig
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture of the dataset. Sizes are pixels after bucketing; of the captions the one as written comes first."""
+    """One picture of the dataset; of the captions the one as written comes first.
+
+    Sizes are pixels: `original` (width, height) as it came, `crop` the corner (left, top) after it was resized to cover
+    its bucket, `width` and `height` of the bucket.
+    """
 
     id: str
     file: str
     split: str
     width: int
     height: int
+    original: tuple[int, int]
+    crop: tuple[int, int]
     captions: tuple[str, ...]
     license: str
     artist: str
@@ -119,6 +125,8 @@ def _samples(
             item.file,
             split,
             *item.size,
+            item.original,
+            buckets.crop_corner(item.original, item.size),
             tuple(variants),
             origin["license"],
             origin["artist"],

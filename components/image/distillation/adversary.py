@@ -49,7 +49,7 @@ class Adversary:
         for value in self.network.parameters():  # what a checkpoint restores is there from the start
             first, second = torch.zeros_like(value), torch.zeros_like(value)
             self._optimizer.state[value] = {"step": torch.zeros(()), "exp_avg": first, "exp_avg_sq": second}
-        self._seen: tuple[Tensor, Tensor] | None = None
+        self._seen: list[tuple[Tensor, Tensor]] = []
 
     def loss(self, clean: Tensor, real: Tensor, generator: Generator) -> Tensor:
         """How real the student's pictures do not look, with gradient to them alone: -D(clean) of the hinge loss.
@@ -61,7 +61,7 @@ class Adversary:
         """
         clean, real = clean.float(), real.float()
         clean, real = (x + NOISE * torch.randn(x.shape, generator=generator).to(x.device) for x in (clean, real))
-        self._seen = (clean.detach(), real)
+        self._seen.append((clean.detach(), real))
         if self._steps() < WARM_UP:
             return clean.new_zeros(())
         self.network.requires_grad_(False)
@@ -71,9 +71,10 @@ class Adversary:
 
     def after_step(self) -> None:
         """Learn from what `loss` saw since the last time, if anything (hinge loss, arXiv 1705.02894)."""
-        if self._seen is None:
+        if not self._seen:
             return
-        (clean, real), self._seen = self._seen, None
+        clean, real = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        self._seen = []
         with torch.enable_grad():
             loss = (1 - self.network(real)).relu().mean() + (1 + self.network(clean)).relu().mean()
             self._optimizer.zero_grad()

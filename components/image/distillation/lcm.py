@@ -102,7 +102,7 @@ class LCMDistiller:
         t, below = self.grid.timesteps[index].to(device), self.grid.below[index].to(device)
         xt = self.schedule.add_noise(x0, noise, t)
         with torch.no_grad():
-            both = Condition.cat([condition, self.empty.expand(count)])
+            both = Condition.cat([condition, self.empty.beside(condition)])
             cond, uncond = self.student.teach(torch.cat([xt, xt]), torch.cat([t, t]), both).chunk(2)
             landing, wide = self.grid.landing[index].to(device).view(-1, 1, 1, 1), scale.view(-1, 1, 1, 1)
             lower = solver_step(self.schedule, cond, uncond, xt, t, landing, wide)

@@ -70,7 +70,7 @@ class Guide:
     @torch.no_grad()
     def walk(self, xt: Tensor, start: int, condition: Condition, scale: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Points (t, x_t [B, C, h, w]) from `start` on; the last has t = 0 and is the end."""
-        both = Condition.cat([condition, self.empty.expand(len(xt))])
+        both = Condition.cat([condition, self.empty.beside(condition)])
         grid = self.grid(start).tolist()
         for t, below in zip(grid, [*grid[1:], -1], strict=True):
             yield t, xt

@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from components.artifact import digest_of, open_sealed, replacing, write_json
+from components.artifact import digest_of, replacing, write_json
 from components.contracts import RunLog
-from components.errors import ArtifactError
 from components.image.dataset.loader import BatchOrder, CachedDataset
 from components.image.distillation.adversary import Adversary
 from components.image.distillation.lcm import LCMDistiller, pseudo_huber
@@ -38,12 +37,14 @@ def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: R
         ModelError: base or LoRA cannot be loaded, or training diverged.
     """
     data = CachedDataset.open(inputs["dataset"], "train")
-    parents = {name: _digest(inputs[name]) for name in ("dataset", "train")}
+    parents = {name: digest_of(inputs[name]) for name in ("dataset", "train")}
     fingerprint = hashlib.sha256("-".join([config.digest(), *parents.values()]).encode()).hexdigest()
     bundle = load_variant(config.model, lora=inputs["train"] / LORA)
     prompts = _prompts(config, inputs, data)
     rows = [_samples(bundle, config, prompts)]
     student = make_student(bundle, config, log)
+    if config.gradient_checkpointing:
+        student.module.enable_gradient_checkpointing()
     distiller = LCMDistiller(student, bundle.schedule, data.condition("").to(bundle.device), config)
     walked = out / f".paths-{fingerprint[:16]}"
     walk = partial(_paths, distiller, bundle, prompts, walked, log) if config.path_share else None
@@ -87,7 +88,7 @@ class Losses:
     ) -> None:
         self.distiller, self.data, self.walk, self.device, self.adversary = distiller, data, walk, device, adversary
         self.config = distiller.config
-        self.order = BatchOrder(data, self.config.batch_size, self.config.seed)
+        self.order = BatchOrder(data, self.config.batch_size, self.config.seed, multiple=self.config.accumulation)
         self.paths = walk(False) if walk else None
         self.own = False
 
@@ -105,7 +106,8 @@ class Losses:
     def __call__(self, index: int, generator: Generator) -> Tensor:
         clean, target = self._lesson(index, generator)
         loss = pseudo_huber(clean, target, self.config.huber_c)
-        if self.adversary is None or index < self.config.adversarial_from * self.config.steps:
+        step = index // self.config.accumulation
+        if self.adversary is None or step < self.config.adversarial_from * self.config.steps:
             return loss
         real = torch.stack([self.data.latents[number] for number in self.order[index]]).to(self.device)
         return loss + self.config.adversarial * self.adversary.loss(clean, real, generator)
@@ -114,7 +116,7 @@ class Losses:
         if self.paths is not None and float(torch.rand((), generator=generator)) < self.config.path_share:
             points = self.paths.draw(self.config.batch_size, self.config.first_share, generator)
             return self.distiller.on_paths(points.to(self.device))
-        latents, condition = self.data.draw(self.order[index], generator, empty_share=self.config.empty_prompt_share)
+        latents, condition = self.data.batch(self.order[index], generator, empty_share=self.config.empty_prompt_share)
         return self.distiller.on_latents(latents.to(self.device), condition.to(self.device), generator)
 
 
@@ -127,6 +129,7 @@ def _plan(config: DistillConfig) -> Plan:
         warmup_share=config.warmup_share,
         weight_decay=config.weight_decay,
         clip=config.clip,
+        accumulation=config.accumulation,
         seed=config.seed,
     )
 
@@ -185,10 +188,3 @@ def _save(student: Student, config: DistillConfig, parents: Mapping[str, str], f
             temporary / "metadata.json",
             {**facts(config), "base": config.model.base, "trigger": config.trigger, "parents": dict(parents)},
         )
-
-
-def _digest(folder: Path) -> str:
-    try:
-        return open_sealed(folder).digest
-    except ArtifactError:
-        return digest_of(folder)

@@ -23,7 +23,7 @@ GUIDANCE_WIDTH = 256
 class Student(Protocol):
     """Three voices: the teacher's, the student's, the target's. All take latents [B, C, h, w], t [B]; scale is [B]."""
 
-    module: nn.Module
+    module: Any  # a diffusers UNet
 
     def teach(self, latents: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The teacher's output."""

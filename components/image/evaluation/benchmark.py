@@ -18,7 +18,7 @@ import torch
 
 from components.contracts import RunLog
 from components.image.evaluation.drawing import lcm_name
-from components.image.families.bundle import Bundle
+from components.image.families.bundle import Bundle, free
 from components.image.generation.engine import Engine, build_engine
 from components.image.generation.latent import Kind, load_variant, pictures
 from components.image.generation.metadata import kyara_version, to_png
@@ -50,12 +50,16 @@ class Timing:
 
 @dataclass(frozen=True)
 class Speed:
-    """Timings by contender: `lora` (the teacher), `lcm<steps>` in plain torch, and `served` with its engine's name."""
+    """Timings by contender: `lora` (the teacher), `lcm<steps>` in plain torch, and `served` with its engine's name.
+
+    `baseline` says in which precision the plain contenders multiply.
+    """
 
     timings: Mapping[str, Timing]
     main: str
     engine: str
     engine_error: float
+    baseline: str = "float32"
 
     def figures(self) -> dict[str, float]:
         """The speed.* figures: the teacher's time over the served one, and its two factors."""
@@ -73,11 +77,17 @@ def measure(config: EvaluateConfig, prompt: str, lora: Path, lcm: Path | None, l
     """Time teacher, student (where there is one) and served engine on one prompt.
 
     The baseline is the usual way: float32, plain torch, `teacher_steps` with guidance in one batch of two. All
-    contenders decode with the same VAE and write the same PNG.
+    contenders decode with the same VAE and write the same PNG. A GPU holds one float32 model at a time beside the
+    served one.
     """
     plain = config.model.model_copy(update={"dtype": "float32"})
     with _all_cores():
         teacher = load_variant(plain, lora=lora)
+        _place(teacher, "cpu")
+        student = None if lcm is None else load_variant(plain, lora=lora, lcm=lcm)
+        if student is not None:
+            _place(student, "cpu")
+        free()
         generator = _served(config, lora, lcm)
         side = config.model.resolution
         called = with_trigger(prompt, config.trigger)
@@ -85,35 +95,80 @@ def measure(config: EvaluateConfig, prompt: str, lora: Path, lcm: Path | None, l
             TEACHER: _plain(teacher, called, config.teacher_steps, side, config.guidance, "ddim"),
             SERVED: lambda: generator.answer(GenerateRequest(prompt=called, seed=0)).content,
         }
+        bundles = {TEACHER: teacher}
         main = TEACHER
-        if lcm is not None:
-            student, main = load_variant(plain, lora=lora, lcm=lcm), lcm_name(config.main_steps)
+        if student is not None:
+            main = lcm_name(config.main_steps)
             names = {lcm_name(steps): steps for steps in config.lcm_steps}
+            bundles |= dict.fromkeys(names, student)
             contenders |= {name: _plain(student, called, steps, side, None, "lcm") for name, steps in names.items()}
         few = contenders.keys() - {TEACHER, main, SERVED}
-        timings = interleaved(contenders, config.timing_runs, log, few=few)
+        timings = interleaved(contenders, config.timing_runs, log, few=few, bundles=bundles)
     engine = generator.engine
-    return Speed(timings, main, engine.name, max(engine.errors.values(), default=0.0))
+    baseline = plain_precision(teacher.device)
+    log.message(f"the baseline of the speed is {baseline}")
+    return Speed(timings, main, engine.name, max(engine.errors.values(), default=0.0), baseline)
+
+
+def plain_precision(device: torch.device) -> str:
+    """In which precision torch multiplies float32 numbers here: a GPU may round them to TF32 (10 bits) first."""
+    if device.type != "cuda":
+        return "float32"
+    switches = {
+        "matrix products": torch.backends.cuda.matmul.allow_tf32,
+        "convolutions": torch.backends.cudnn.allow_tf32,
+    }
+    rounded = [name for name, on in switches.items() if on]
+    return f"float32 ({', '.join(f'{name} in TF32' for name in rounded) or 'no TF32'})"
 
 
 def interleaved(
-    contenders: Mapping[str, Draw], rounds: int, log: RunLog, few: Container[str] = ()
+    contenders: Mapping[str, Draw],
+    rounds: int,
+    log: RunLog,
+    few: Container[str] = (),
+    bundles: Mapping[str, Bundle] | None = None,
 ) -> dict[str, Timing]:
-    """Warm every contender up, then run all of them once a round; those in `few` in the first rounds only."""
-    peaks = {name: _peak_mib(draw) for name, draw in contenders.items()}
-    for draw in contenders.values():
-        for _ in range(_WARM_UPS - 1):
-            draw()
+    """Warm every contender up, then run all of them once a round; those in `few` in the first rounds only.
+
+    Args:
+        bundles: models of contenders that lie on their device only while it is their turn.
+    """
+    lent = bundles or {}
+    peaks = {}
+    for name, draw in contenders.items():
+        with _on_device(lent.get(name)):
+            peaks[name] = _peak_mib(draw)
+            for _ in range(_WARM_UPS - 1):
+                draw()
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for done in range(rounds):
         for name, draw in contenders.items():
             if done >= _FEW_ROUNDS and name in few:
                 continue
-            started = time.perf_counter()
-            draw()
-            times[name].append(1000 * (time.perf_counter() - started))
+            with _on_device(lent.get(name)):
+                started = time.perf_counter()
+                draw()
+                times[name].append(1000 * (time.perf_counter() - started))
         log.progress(done + 1, rounds, unit="round")
     return {name: Timing(tuple(rounds), peaks[name]) for name, rounds in times.items()}
+
+
+@contextlib.contextmanager
+def _on_device(bundle: Bundle | None) -> Iterator[None]:
+    if bundle is None:
+        yield
+        return
+    _place(bundle, bundle.device)
+    try:
+        yield
+    finally:
+        _place(bundle, "cpu")
+
+
+def _place(bundle: Bundle, device: torch.device | str) -> None:
+    for part in (bundle.unet, bundle.vae, *bundle.text_encoders):
+        part.to(device)
 
 
 def _served(config: EvaluateConfig, lora: Path, lcm: Path | None) -> ImageGenerator:

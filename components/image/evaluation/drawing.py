@@ -1,15 +1,14 @@
 """The pictures that figures are taken from: every variant at equal prompts and seeds, each drawn once."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from PIL import Image
-from torch import Tensor
 
 from components.contracts import RunLog
-from components.image.families.bundle import Bundle
+from components.image.families.bundle import Bundle, free
 from components.image.generation.latent import Kind, load_variant, pictures
 from components.image.promptset import PromptItem, with_style, with_trigger
 from components.image.recipe import EvaluateConfig
@@ -119,26 +118,20 @@ def draw_all(
     plain = [with_style(item.prompt, word) if word else item.prompt for item in items]
     base, teacher, *students = columns
 
-    bundle = load_variant(config.model)
-    album.draw(bundle, base, BASE, plain[: base.count], seeds)
-    album.draw(bundle, teacher, NO_LORA, called[: wanted[NO_LORA]], seeds)
-    weights = {name: weight.detach().clone() for name, weight in bundle.unet.named_parameters()}
-    bundle = load_variant(config.model, lora=lora)
-    album.draw(bundle, teacher, LORA, called[: teacher.count], seeds)
-    _halve(bundle, weights)
-    album.draw(bundle, teacher, HALF_LORA, called[: wanted[HALF_LORA]], seeds)
+    def draw(*sets: tuple[Variant, str, Sequence[str]], **parts: Any) -> None:
+        """Load a model, draw with it and free it before the next is loaded."""
+        bundle = load_variant(config.model, **parts)
+        for variant, name, prompts in sets:
+            album.draw(bundle, variant, name, prompts[: wanted[name]], seeds)
+        del bundle
+        free()
+
+    draw((base, BASE, plain), (teacher, NO_LORA, called))
+    draw((teacher, LORA, called), lora=lora)
+    draw((teacher, HALF_LORA, called), lora=lora, lora_scale=0.5)
     if students:
-        bundle = load_variant(config.model, lora=lora, lcm=lcm)
-        for student in students:
-            album.draw(bundle, student, student.name, called[: student.count], seeds)
+        draw(*((student, student.name, called) for student in students), lora=lora, lcm=lcm)
     return {name: album.load(name, count) for name, count in wanted.items()}
-
-
-@torch.no_grad()
-def _halve(bundle: Bundle, base: Mapping[str, Tensor]) -> None:
-    """A fused LoRA is W + s * delta: the mean with the base's weights W is the LoRA at half its scale."""
-    for name, weight in bundle.unet.named_parameters():
-        weight.lerp_(base[name], 0.5)
 
 
 def _counter(total: int, log: RunLog) -> Callable[[int], None]:

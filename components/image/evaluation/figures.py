@@ -83,6 +83,9 @@ def judged_figures(
         bootstrap = _bootstrap(config, len(verdict.features))
         figures.put(f"{name}.adherence", bootstrap.mean(panel.adherence(items, verdict, shown)))
         _by_aspect(figures, name, items, panel.hits(items, verdict, shown), bootstrap)
+        texts = [item.prompt for item in items[: len(verdict.features)]]
+        for score, values in panel.judge.scores(verdict, texts, training).items():
+            figures.put(f"{name}.{score}", bootstrap.mean(values))
         if shown:
             figures.put(f"{name}.style", bootstrap.mean(panel.judge.styled(verdict, shown)))
         if panel.reference is None:

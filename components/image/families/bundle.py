@@ -1,8 +1,9 @@
 """A loaded latent diffusion model, and the operations that all families share."""
 
+import gc
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from components.errors import ModelError
 from components.image.families.quiet import drop_known_notes
 from components.image.families.schedule import NoiseSchedule
+from components.image.families.syntax import MAX_CHUNKS
 from components.image.families.text import chunks_for, count_tokens
 from components.image.recipe import ModelConfig
 from components.settings import settings
@@ -19,30 +21,50 @@ from components.settings import settings
 
 @dataclass(frozen=True)
 class Condition:
-    """Encoded prompts: `hidden` [B, T, D] for cross-attention, `pooled` [B, P] where the family has it (SDXL)."""
+    """Encoded prompts: `hidden` [B, T, D] for cross-attention, `pooled` [B, P] where the family has it (SDXL).
+
+    `sizes` [B, 6] are SDXL's (original height, width, crop top, left, target height, width) in pixels (arXiv
+    2307.01952, section 2.2); None: as drawn, which is what sampling asks for.
+    """
 
     hidden: Tensor
     pooled: Tensor | None = None
+    sizes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.hidden)
 
     def __getitem__(self, index: Any) -> "Condition":
-        return Condition(self.hidden[index], None if self.pooled is None else self.pooled[index])
+        return self._each(lambda part: part[index])
 
     def to(self, *args: Any) -> "Condition":
         """As Tensor.to."""
-        return Condition(self.hidden.to(*args), None if self.pooled is None else self.pooled.to(*args))
+        return self._each(lambda part: part.to(*args))
 
     def expand(self, count: int) -> "Condition":
         """One encoded prompt for `count` pictures."""
         return self[torch.zeros(count, dtype=torch.long)]
 
+    def sized(self, sizes: Tensor | None) -> "Condition":
+        """The same prompts under other `sizes`."""
+        return replace(self, sizes=sizes)
+
+    def beside(self, other: "Condition") -> "Condition":
+        """The empty prompt [1] as often, as long and at the sizes of `other`: it reads the same in every chunk."""
+        hidden = self.hidden.repeat(len(other), other.hidden.shape[1] // self.hidden.shape[1], 1)
+        return Condition(hidden, None if self.pooled is None else self.pooled.repeat(len(other), 1), other.sizes)
+
     @staticmethod
     def cat(parts: Sequence["Condition"]) -> "Condition":
-        """Batch several. All must have a pooled part, or none."""
+        """Batch several of one length. All must have a pooled part, or none; so with sizes."""
         pooled = [part.pooled for part in parts if part.pooled is not None]
-        return Condition(torch.cat([part.hidden for part in parts]), torch.cat(pooled) if pooled else None)
+        sizes = [part.sizes for part in parts if part.sizes is not None]
+        hidden = torch.cat([part.hidden for part in parts])
+        return Condition(hidden, torch.cat(pooled) if pooled else None, torch.cat(sizes) if sizes else None)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Condition":
+        pooled, sizes = (None if part is None else change(part) for part in (self.pooled, self.sizes))
+        return Condition(change(self.hidden), pooled, sizes)
 
 
 @dataclass(frozen=True)
@@ -95,12 +117,12 @@ class Bundle:
         return int(self.unet.config.in_channels)
 
     @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str], chunks: int = 1) -> Condition:
+    def encode_prompts(self, prompts: Sequence[str], chunks: int | None = None) -> Condition:
         """Prompts to their condition, each read in exactly `chunks` chunks of the tokenizer's length (77), then cut.
 
-        `(words:1.2)` weighs words; `chunks_for` says how many chunks a prompt needs.
+        `(words:1.2)` weighs words. None: as many chunks as the longest prompt needs, at most MAX_CHUNKS.
         """
-        return self.family.encode(self, prompts, chunks)
+        return self.family.encode(self, prompts, chunks or min(self.chunks_for(*prompts), MAX_CHUNKS))
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a prompt without its marks; the largest count where the family has two tokenizers."""
@@ -152,32 +174,44 @@ def pick_device() -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of a recipe's name; `auto` is bfloat16 on a GPU and float32 elsewhere."""
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    dtype: torch.dtype = getattr(torch, name)
+    """The dtype of a recipe's name; `auto` is half precision on a GPU and float32 elsewhere.
+
+    bfloat16, or float16 on GPUs before Ampere, which torch lets emulate bfloat16 at a fraction of the speed.
+    """
+    if name == "auto" and device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    dtype: torch.dtype = torch.float32 if name == "auto" else getattr(torch, name)
     return dtype
 
 
-def load_bundle(model: ModelConfig, *, device: torch.device | None = None) -> Bundle:
+def load_bundle(
+    model: ModelConfig, *, device: torch.device | None = None, adapters: Sequence[Path] = (), scale: float = 1.0
+) -> Bundle:
     """Load a base model from a diffusers folder or the hub.
+
+    Args:
+        adapters: LoRAs in peft form that are fused into the UNet in float32, `scale` times; it is cast afterwards:
+            half-precision weights would round each change by itself, and small ones away.
 
     Raises:
         ModelError: nothing there, files damaged, or of another family than the recipe says.
     """
     from components.image.families import sd15, sdxl
+    from components.image.lora import fuse
 
     drop_known_notes()
     family = {"sd15": sd15.FAMILY, "sdxl": sdxl.FAMILY}[model.family]
     device = device or pick_device()
     dtype = pick_dtype(model.dtype, device)
-    pipeline = _pipeline(model, dtype)
+    pipeline = _pipeline(model, {"unet": torch.float32 if adapters else dtype, "vae": torch.float32, "default": dtype})
     second = [getattr(pipeline, f"{part}_2", None) for part in ("text_encoder", "tokenizer")]
     if (second[0] is not None) != (family.name == "sdxl"):
         raise ModelError(
             f"{model.base!r} is not of family {family.name!r} (class {type(pipeline).__name__}).",
             hint="Correct model.family.",
         )
+    for adapter in adapters:
+        fuse(pipeline.unet, adapter, scale)
     memory = torch.channels_last if device.type == "cpu" else torch.contiguous_format
     return Bundle(
         family=family,
@@ -193,7 +227,14 @@ def load_bundle(model: ModelConfig, *, device: torch.device | None = None) -> Bu
     )
 
 
-def _pipeline(model: ModelConfig, dtype: torch.dtype) -> Any:
+def free() -> None:
+    """Give the memory of models that nobody holds any more back, the GPU's too."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _pipeline(model: ModelConfig, dtype: dict[str, torch.dtype]) -> Any:
     from diffusers import DiffusionPipeline
 
     local = settings().resolve(model.base)

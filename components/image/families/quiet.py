@@ -12,6 +12,8 @@ KNOWN = re.compile(
             r"Expected types for vae: .*AutoencoderTiny",
             # The embedded base says its autoencoder's levels, which Bundle.scale reads.
             r"The config attributes \{'block_out_channels': .*\} were passed to AutoencoderTiny",
+            # No loss is computed with a text encoder.
+            r"`loss_type=None` was set in the config but it is unrecognized",
             # None are named: the list is empty.
             r"There are modules in \w+ that should be kept in float32: \[\]",
         )

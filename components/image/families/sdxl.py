@@ -40,11 +40,12 @@ def _penultimate(output: Any) -> Tensor:
 
 
 def added(bundle: Bundle, condition: Condition, latents: Tensor) -> dict[str, Tensor]:
-    """Pooled text and the size triple: original size, crop corner (0, 0), target size, all as drawn."""
+    """Pooled text and the sizes: those of the condition; without them an uncropped picture as large as the latents."""
     assert condition.pooled is not None
     height, width = (side * bundle.scale for side in latents.shape[-2:])
-    sizes = torch.tensor([height, width, 0, 0, height, width], device=latents.device, dtype=torch.float32)
-    return {"text_embeds": condition.pooled, "time_ids": sizes.expand(len(latents), 6)}
+    drawn = torch.tensor([height, width, 0, 0, height, width], device=latents.device, dtype=torch.float32)
+    sizes = drawn.expand(len(latents), 6) if condition.sizes is None else condition.sizes
+    return {"text_embeds": condition.pooled, "time_ids": sizes}
 
 
 FAMILY = Family(

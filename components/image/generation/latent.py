@@ -1,7 +1,7 @@
 """From noise to latents to pictures, for any family, sampler and engine. A seed gives its picture in any batch."""
 
 import json
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from components.errors import ModelError
 from components.image.families.bundle import Bundle, Condition, load_bundle
+from components.image.families.syntax import MAX_CHUNKS
 from components.image.generation.sampler import (
     Grid,
     combine,
@@ -92,20 +93,36 @@ def pictures(
     size: tuple[int, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Image.Image]:
-    """One picture per prompt and seed; `size` is (width, height) in pixels, default the UNet's own."""
+    """One picture per prompt and seed; `size` is (width, height) in pixels, default the UNet's own.
+
+    Prompts of equally many chunks share a batch, so that none is drawn otherwise beside a longer one.
+    """
     width, height = size or (int(bundle.unet.config.sample_size) * bundle.scale,) * 2
-    empty = bundle.encode_prompts([negative])
-    images: list[Image.Image] = []
-    for start in range(0, len(prompts), batch_size):
-        part = slice(start, start + batch_size)
-        noise = initial_noise(bundle, seeds[part], height, width)
-        condition = bundle.encode_prompts(prompts[part])
-        options: dict[str, Any] = {"steps": steps, "guidance": guidance, "kind": kind, "seeds": seeds[part]}
+    images: dict[int, Image.Image] = {}
+    for chunks, batch in _batches(bundle, prompts, negative, batch_size):
+        asked = [seeds[place] for place in batch]
+        noise = initial_noise(bundle, asked, height, width)
+        condition, empty = (
+            bundle.encode_prompts(texts, chunks) for texts in ([prompts[place] for place in batch], [negative])
+        )
+        options: dict[str, Any] = {"steps": steps, "guidance": guidance, "kind": kind, "seeds": asked}
         latents = last(sample(bundle, condition, empty, noise=noise, **options))
-        images += to_images(bundle.decode_latents(latents))
+        images |= zip(batch, to_images(bundle.decode_latents(latents)), strict=True)
         if progress is not None:
             progress(len(images), len(prompts))
-    return images
+    return [images[place] for place in range(len(prompts))]
+
+
+def _batches(
+    bundle: Bundle, prompts: Sequence[str], negative: str, batch_size: int
+) -> Iterator[tuple[int, Sequence[int]]]:
+    """Places of prompts that need equally many chunks with the negative prompt, and how many."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, prompt in enumerate(prompts):
+        places[min(bundle.chunks_for(prompt, negative), MAX_CHUNKS)].append(place)
+    for chunks, some in sorted(places.items()):
+        for start in range(0, len(some), batch_size):
+            yield chunks, some[start : start + batch_size]
 
 
 def last(steps: Iterator[tuple[int, Tensor]]) -> Tensor:
@@ -121,37 +138,27 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
 
 
 def load_variant(
-    model: ModelConfig, *, lora: Path | None = None, lcm: Path | None = None, device: torch.device | None = None
+    model: ModelConfig,
+    *,
+    lora: Path | None = None,
+    lcm: Path | None = None,
+    lora_scale: float = 1.0,
+    device: torch.device | None = None,
 ) -> Bundle:
     """A base with its LoRAs fused into the UNet; `lcm`: an lcm_distilled_model folder ("full" mode: its UNet instead).
 
     Raises:
         ModelError: an adapter is missing, damaged or made for another base.
     """
-    bundle = load_bundle(model, device=device)
     facts = _lcm_metadata(lcm) if lcm else {}
-    if lora and facts.get("mode") != "full":
-        fuse(bundle.unet, lora)
+    adapters = [lora] if lora and facts.get("mode") != "full" else []
     if lcm and facts["mode"] == "lora":
-        fuse(bundle.unet, lcm / "lcm_lora")
-    elif lcm:
+        adapters.append(lcm / "lcm_lora")
+    bundle = load_bundle(model, device=device, adapters=adapters, scale=lora_scale)
+    if lcm and facts["mode"] == "full":
         bundle.unet = _student(lcm / "unet", bundle)
     bundle.lcm = facts
     return bundle
-
-
-def fuse(unet: Any, adapter: Path) -> None:
-    """Add an adapter in peft form to the UNet's weights, in place. Raises ModelError where it does not fit."""
-    from peft import PeftModel
-
-    try:
-        merged = PeftModel.from_pretrained(unet, str(adapter)).merge_and_unload()
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(
-            f"adapter {str(adapter)!r} cannot be loaded: {error}.", hint="It must be a peft folder made for this base."
-        ) from error
-    assert merged is unet
-    unet.requires_grad_(False).eval()
 
 
 def _student(folder: Path, bundle: Bundle) -> Any:

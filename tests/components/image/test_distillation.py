@@ -330,6 +330,24 @@ def test_an_interrupted_run_ends_equal(worlds, tmp_path, monkeypatch):
     assert (whole / name).read_bytes() == (torn / name).read_bytes()
 
 
+def test_memory_settings_keep_the_steps(worlds, tmp_path):
+    """Checkpointing changes no weight; accumulation takes as many batches a step, and the adversary counts steps."""
+    base, inputs = worlds["sd15"]
+    weights = []
+    for name, settings in (("plain", {}), ("less", {"gradient_checkpointing": True})):
+        distill(config_for(base, steps=2, samples=0, **settings), inputs, tmp_path / name, SilentLog())
+        weights.append((tmp_path / name / "lcm_distilled_model/lcm_lora/adapter_model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    config = config_for(base, steps=2, samples=0, batch_size=1, accumulation=3, adversarial=0.1, adversarial_from=0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        seen = []
+        patch.setattr(Adversary, "loss", lambda self, clean, *_: (seen.append(len(clean)), clean.new_zeros(()))[1])
+        distill(config, inputs, tmp_path / "parts", SilentLog())
+    assert seen == [1, 1, 1], "all parts of the second of two steps"
+    log = json.loads((tmp_path / "parts" / "distill_log.json").read_text())
+    assert [row["step"] for row in log["steps"]] == [1, 2]
+
+
 def lines(count, generator):
     """Latents with a sharp line each, and their blurred twins."""
     sharp = torch.zeros(count, 4, 12, 12)

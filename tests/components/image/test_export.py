@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from components.errors import ModelError
 from components.image.export import KOHYA, Made, certify, export, load_kohya, save_peft, sgm_path
 from components.image.families.bundle import Bundle, load_bundle
-from components.image.generation.latent import fuse, pictures
-from components.image.lora import Adapter, attach
+from components.image.generation.latent import pictures
+from components.image.lora import Adapter, attach, fuse
 from components.image.recipe import TrainConfig
 from components.runlog import SilentLog
 from tests.tiny import RESOLUTION, tiny_model, tiny_sd15, tiny_sdxl

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from components.errors import ModelError
+from components.errors import EnvironmentProblem, ModelError
 from components.runlog import SilentLog
 from components.training.loop import Loop, Plan, seed_of
 
@@ -223,3 +223,9 @@ def test_long_runs_keep_a_row_every_few_steps(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(KeyboardInterrupt):
         Job(tmp_path / "parts", fail_at=5).run()
     assert Job(tmp_path / "parts").run().fingerprint() == whole.fingerprint()
+
+
+def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(EnvironmentProblem, match=r"2 processes; it runs in one.*without `accelerate launch`"):
+        Job(tmp_path)

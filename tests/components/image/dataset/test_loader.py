@@ -1,5 +1,6 @@
 """Reading the dataset stage's cache."""
 
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import pytest
 import torch
 
 from components.errors import DataError
-from components.image.dataset.loader import BatchOrder, CachedDataset
-from tests.tiny import tiny_dataset, tiny_sd15, tiny_sdxl
+from components.image.dataset.encode import encode_captions
+from components.image.dataset.loader import BatchOrder, CachedDataset, caption_key
+from components.image.families.bundle import load_bundle
+from components.runlog import SilentLog
+from tests.tiny import tiny_dataset, tiny_model, tiny_sd15, tiny_sdxl
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ def test_sizes_are_never_mixed(folder: Path) -> None:
 def test_captions_are_emptied_at_the_asked_share(folder: Path) -> None:
     data = CachedDataset.open(folder, "train")
     empty = data.condition("").hidden[0]
-    drawn = [data.draw([0] * 100, torch.Generator().manual_seed(seed), empty_share=0.3)[1].hidden for seed in range(5)]
+    drawn = [data.batch([0] * 100, torch.Generator().manual_seed(seed), empty_share=0.3)[1].hidden for seed in range(5)]
     emptied = sum(bool((row == empty).all()) for rows in drawn for row in rows)
     assert 110 < emptied < 190
     variants = {tuple(row.flatten()[:500].tolist()) for row in drawn[0]}
@@ -80,3 +84,30 @@ def test_damage_and_absence_are_data_errors(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(DataError, match="run the dataset stage again"):
         CachedDataset.open(tmp_path, "train")
+
+
+@pytest.mark.parametrize("make", [tiny_sd15, tiny_sdxl])
+def test_captions_of_mixed_length_are_what_serving_encodes(tmp_path: Path, make: Callable[[], Path]) -> None:
+    """The tiny tokenizer makes a token a letter: 231 and 79 tokens behind short ones, and the empty caption."""
+    bundle = load_bundle(tiny_model(make()))
+    captions = ["kyara, smile", "long " * 46, "", "a tag, " * 11]
+    text = encode_captions(bundle, captions, SilentLog())
+    assert text[f"{caption_key('kyara, smile')}.hidden"].shape[0] == 77, "padded only where a batch needs it"
+    data = CachedDataset({}, (), (), text)
+    found, expected = data.condition(*captions), bundle.encode_prompts(captions)
+    assert found.hidden.shape[1] == 3 * 77
+    torch.testing.assert_close(found.hidden, expected.hidden)
+    torch.testing.assert_close(found.pooled, expected.pooled)
+    torch.testing.assert_close(data.condition("").beside(found).hidden, bundle.encode_prompts([""] * 4, 3).hidden)
+
+
+def test_sdxl_is_told_how_a_picture_was_cropped(tmp_path: Path) -> None:
+    data = CachedDataset.open(tiny_dataset(tmp_path, tiny_sdxl(), count=4), "train")
+    bundle = load_bundle(tiny_model(tiny_sdxl()))
+    condition = data.condition(data.captions[0][0]).sized(data.sizes([0]))
+    told = bundle.family.added(bundle, condition, data.latents[0][None])
+    assert told is not None
+    assert told["time_ids"].tolist() == [[32, 64, 0, 16, 32, 32]]
+    drawn = bundle.family.added(bundle, condition.sized(None), data.latents[0][None])
+    assert drawn is not None
+    assert drawn["time_ids"].tolist() == [[32, 32, 0, 0, 32, 32]]

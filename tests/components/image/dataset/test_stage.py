@@ -74,7 +74,7 @@ def run(folder: Path, out: Path, base: Path | None = None, **changed: Any) -> tu
     base = base or tiny_sd15()
     out.mkdir(parents=True, exist_ok=True)
     notes = Notes()
-    config = DatasetConfig(model=tiny_model(base), **{"trigger": "kyara", "min_side": 16, **changed})
+    config = DatasetConfig(model=tiny_model(base), **{"source": "data", "trigger": "kyara", "min_side": 16, **changed})
     prepare(config, {"base": base, "data": folder}, out, notes)
     return json.loads((out / "index.json").read_text(encoding="utf-8")), notes
 
@@ -229,6 +229,10 @@ def test_buckets(tmp_path: Path) -> None:
     shapes = {sample["file"]: tuple(latents[sample["id"]].shape) for sample in index["samples"]}
     assert all(shapes[name] == (4, height // 4, width // 4) for name, (width, height) in sizes.items())
     index, _ = run(folder, tmp_path / "b", buckets=False)
+    (wide,) = (sample for sample in index["samples"] if sample["file"] == "wide.png")
+    assert (wide["original"], wide["crop"]) == ([200, 100], [16, 0]), (
+        "resized to 64x32, 16 pixels cut off left and right"
+    )
     assert {(sample["width"], sample["height"]) for sample in index["samples"]} == {(32, 32)}
 
 

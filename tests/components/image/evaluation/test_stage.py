@@ -1,6 +1,7 @@
 """The stage end to end on tiny random models: every key, every file, interrupted and resumed."""
 
 import json
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from safetensors.torch import save_file as save_torch
 
 from components.errors import DataError, RecipeError
 from components.image.dataset.stage import prepare
+from components.image.evaluation import drawing
 from components.image.evaluation.stage import evaluate
-from components.image.families.bundle import load_bundle
+from components.image.families.bundle import Bundle, load_bundle
+from components.image.generation.latent import load_variant
+from components.image.promptset import PromptItem
 from components.image.recipe import DatasetConfig, EvaluateConfig
 from components.portraits.judge import Judge, JudgeNetwork
 from components.portraits.vocabulary import ATTRIBUTES, STYLES
@@ -26,6 +30,11 @@ from tests.tiny import tiny_model, tiny_sd15, tiny_sdxl
 SMALL = {
     "count": 6, "other_count": 3, "lcm_steps": (1, 2, 4), "teacher_steps": 3, "batch_size": 4, "timing_runs": 3,
     "bootstrap": 100, "trigger": "kyara", "calibrate_count": 12,
+}  # fmt: skip
+
+
+JUDGE = {
+    "plugin": "portraits", "folder": "judge", "reference": "reference", "style": "lorelei", "base_style": "adventurer",
 }  # fmt: skip
 
 
@@ -81,7 +90,7 @@ def world(folder: Path, base: Path) -> dict[str, Path]:
         picture = Image.fromarray(noise).resize((40, 40), Image.Resampling.BICUBIC)
         picture.save(folder / "data" / f"{number}.png")
         (folder / "data" / f"{number}.txt").write_text(f"tag{number}, red hair", encoding="utf-8")
-    config = DatasetConfig(model=tiny_model(base), min_side=16, trigger="kyara", validation_share=0.3)
+    config = DatasetConfig(source="data", model=tiny_model(base), min_side=16, trigger="kyara", validation_share=0.3)
     prepare(config, {"base": base, "data": folder / "data"}, folder / "dataset", SilentLog())
     adapter(base, folder / "train" / "anime-lora-final", 1)
     adapter(base, folder / "distill" / "lcm_distilled_model" / "lcm_lora", 2)
@@ -125,8 +134,7 @@ def judge(folder: Path) -> None:
 def run(inputs: Mapping[str, Path], out: Path, **changed: Any) -> tuple[dict[str, Any], Notes]:
     notes = Notes()
     out.mkdir(parents=True, exist_ok=True)
-    judge = {"plugin": "portraits", "folder": "judge", "reference": "reference", "style": "lorelei"}
-    usual = {"judge": {**judge, "base_style": "adventurer"}, "prompts": "prompts", "reader": "portraits", **SMALL}
+    usual = {"judge": JUDGE, "prompts": "prompts", "reader": "portraits", **SMALL}
     evaluate(EvaluateConfig(model=tiny_model(inputs["base"]), **{**usual, **changed}), inputs, out, notes)
     return json.loads((out / "metrics.json").read_text(encoding="utf-8")), notes
 
@@ -201,10 +209,29 @@ def test_scales_of_the_xy_grid(whole: Any) -> None:
     assert 0 < np.abs(full - half).mean() < np.abs(full - none).mean()
 
 
+def test_models_are_drawn_with_one_at_a_time(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[weakref.ref[Any]] = []
+
+    def load(*args: Any, **parts: Any) -> Bundle:
+        assert not [unet for unet in loaded if unet() is not None], "the model before is still in memory"
+        bundle = load_variant(*args, **parts)
+        loaded.append(weakref.ref(bundle.unet))
+        return bundle
+
+    monkeypatch.setattr(drawing, "load_variant", load)
+    config = EvaluateConfig(model=tiny_model(inputs["base"]), **SMALL)
+    lora, lcm = inputs["train"] / "anime-lora-final", inputs["distill"] / "lcm_distilled_model"
+    columns = drawing.variants(config)
+    drawing.draw_all(config, columns, [PromptItem("a", {}, 0)] * config.count, lora, lcm, tmp_path, SilentLog())
+    assert len(loaded) == 4
+
+
 def test_without_judge_and_prompts(inputs: dict[str, Path], tmp_path: Path) -> None:
     """What a user with pictures of their own and nothing else gets."""
     bare = {name: path for name, path in inputs.items() if name not in ("judge", "prompts", "reference")}
-    figures, notes = run(bare, tmp_path, judge=None, prompts=None, reference=None, base_style=None)
+    figures, notes = run(bare, tmp_path, judge=None, prompts=None, reader=None)
     assert figures["judge.digest"] is None
     assert {"fidelity.similarity", "vae.psnr", "lcm1.similarity"} | MEASURED <= figures.keys()
     assert not any(name.endswith((".adherence", ".kid", ".style", ".copying")) for name in figures)
@@ -214,7 +241,7 @@ def test_without_judge_and_prompts(inputs: dict[str, Path], tmp_path: Path) -> N
 
 def test_without_reference_features(inputs: dict[str, Path], tmp_path: Path) -> None:
     bare = {name: path for name, path in inputs.items() if name != "reference"}
-    figures, _ = run(bare, tmp_path, reference=None, lcm_steps=(4,))
+    figures, _ = run(bare, tmp_path, judge={**JUDGE, "reference": None}, lcm_steps=(4,))
     assert "lora.adherence" in figures
     assert not any(name.endswith((".kid", ".copying", "kid_gap")) for name in figures)
 
@@ -225,8 +252,8 @@ def test_sdxl(home: None, tmp_path: Path) -> None:
 
 
 def test_clear_errors(inputs: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"evaluate\.style 'ghibli' is not in the vocabulary"):
-        run(inputs, tmp_path, style="ghibli")
+    with pytest.raises(RecipeError, match=r"style 'ghibli' is not in the vocabulary"):
+        run(inputs, tmp_path, judge={**JUDGE, "style": "ghibli"})
     with pytest.raises(DataError, match="holds 8 prompts; 9 are asked for"):
         run(inputs, tmp_path, count=9)
     broken = {**inputs, "reference": tmp_path}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from components.errors import ModelError
-from components.image.families.bundle import Condition, load_bundle
+from components.image.families.bundle import Condition, load_bundle, pick_dtype
 from components.image.families.schedule import NoiseSchedule
 from components.image.recipe import ModelConfig
 from tests.tiny import tiny_model, tiny_sd15, tiny_sdxl
@@ -64,3 +64,20 @@ def test_wrong_family_and_missing_base_say_what_to_do() -> None:
         load_bundle(ModelConfig(family="sdxl", base=str(tiny_sd15())))
     with pytest.raises(ModelError, match="dvc pull"):
         load_bundle(ModelConfig(base="data/nothing-here"))
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_gpu_that_only_emulates_bfloat16_gets_float16(
+    monkeypatch: pytest.MonkeyPatch, native: bool, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    assert pick_dtype("auto", torch.device("cuda")) is expected
+    assert pick_dtype("auto", torch.device("cpu")) is torch.float32
+    assert pick_dtype("bfloat16", torch.device("cuda")) is torch.bfloat16
+
+
+def test_the_decoder_keeps_its_precision_in_a_half_precision_model() -> None:
+    whole = tiny_model(tiny_sd15())
+    half = load_bundle(whole.model_copy(update={"dtype": "bfloat16"}))
+    for found, expected in zip(half.vae.parameters(), load_bundle(whole).vae.parameters(), strict=True):
+        assert torch.equal(found, expected)

@@ -9,7 +9,7 @@ from components.settings import REPOSITORY
 LOAD = """
 import torch
 from components.image.families.bundle import load_bundle
-from components.recipe import ModelConfig
+from components.image.recipe import ModelConfig
 bundle = load_bundle(ModelConfig(base="data/base"))
 bundle.unet.to(torch.float16)
 """

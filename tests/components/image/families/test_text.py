@@ -67,7 +67,7 @@ def test_a_long_prompt_is_read_to_its_end(bundle: Bundle) -> None:
     chunks = bundle.chunks_for(LONG)
     whole, other = (bundle.encode_prompts([text], chunks) for text in (LONG, f"{LONG[:-2]}, a cat"))
     assert whole.hidden.shape[1] == 77 * chunks
-    assert torch.equal(whole.hidden[:, :77], bundle.encode_prompts([LONG]).hidden)
+    assert torch.equal(whole.hidden[:, :77], bundle.encode_prompts([LONG], 1).hidden)
     assert not torch.allclose(whole.hidden, other.hidden)
     latents = torch.zeros(1, bundle.latent_channels, 8, 8)
     assert bundle.predict(latents, torch.tensor([500]), whole).shape == latents.shape

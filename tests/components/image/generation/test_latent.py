@@ -69,6 +69,14 @@ def test_a_seed_gives_its_picture_in_any_batch(bundle, kind):
     assert np.abs(together[0] - together[1]).max() > 1
 
 
+def test_a_long_prompt_is_read_to_its_end_and_changes_no_other_picture(bundle):
+    """The tiny tokenizer makes a token a letter; what follows the first 75 counts, beside short prompts too."""
+    long = "girl, " * 20
+    drawn = arrays(pictures(bundle, ["a", long, long + "hat"], [1, 1, 1], steps=2, guidance=2.0))
+    assert np.abs(drawn[0] - arrays(pictures(bundle, ["a"], [1], steps=2, guidance=2.0))[0]).max() <= 1
+    assert np.abs(drawn[1] - drawn[2]).max() > 1
+
+
 def test_guidance_one_asks_once(bundle):
     asked = []
 
@@ -131,6 +139,30 @@ def test_adapters_are_fused_one_after_the_other(tmp_path):
     deltas = [weights[1][name] - weights[0][name], weights[2][name] - weights[1][name]]
     assert min(delta.abs().max() for delta in deltas) > 1e-3
     assert (deltas[0] - deltas[1]).abs().max() > 1e-3
+
+
+def test_adapters_are_fused_before_the_weights_are_rounded(tmp_path):
+    """In half precision each fused weight is the exact sum, rounded once."""
+    base = tiny_sd15()
+    lora, lcm = adapter(tmp_path / "lora", base, 0), tmp_path / "lcm"
+    adapter(lcm / "lcm_lora", base, 1)
+    (lcm / "metadata.json").write_text(json.dumps({"mode": "lora", "steps": 4, "guidance": 4.0}))
+    half = tiny_model(base).model_copy(update={"dtype": "bfloat16"})
+    exact, rounded = (load_variant(model, lora=lora, lcm=lcm).unet for model in (tiny_model(base), half))
+    for (name, weight), found in zip(exact.named_parameters(), rounded.parameters(), strict=True):
+        assert found.dtype == torch.bfloat16
+        assert torch.equal(weight.bfloat16(), found), name
+
+
+def test_an_adapter_at_half_its_scale(tmp_path):
+    base = tiny_sd15()
+    lora = adapter(tmp_path / "lora", base, 0)
+    plain, half, whole = (
+        load_variant(tiny_model(base), lora=path, lora_scale=scale).unet.state_dict()
+        for path, scale in ((None, 1.0), (lora, 0.5), (lora, 1.0))
+    )
+    for name, weight in plain.items():
+        torch.testing.assert_close(half[name], (weight + whole[name]) / 2)
 
 
 @pytest.mark.parametrize(
