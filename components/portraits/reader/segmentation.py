@@ -24,7 +24,7 @@ _LINK, _GUEST = 0.1, 0.4
 _LONE, _LONE_LEAST = 1.2, 0.9
 """A word that nothing around it confirms needs to be spelled better."""
 _BARE_ON = 0.5
-_ALONE, _ALONE_RARE = 5, 7
+_ALONE, _ALONE_RARE = 5, 6
 """Letters from which a word that nothing around it confirms is mended; more of one that is used at times."""
 _DEEPEST = 9
 _NEGATIONS = frozenset({"no", "without", "not", "never"})
@@ -181,16 +181,14 @@ class Segmentation:
 
     def _is_sure(self, edges: Sequence[Edge]) -> bool:
         """Whether mended words have what confirms them: a word of the phrase that is spelled right, or their length."""
-        mended = [edge for edge in edges if edge.cost and edge.why != "guest"]
-        exact = any(
-            not edge.cost and any(word not in self.phrases.fillers for word in edge.words) and edge.why != "guest"
-            for edge in edges
-        )
-        if not mended or exact:
+        mended = [edge for edge in edges if edge.cost and edge.why not in ("guest", "translation")]
+        exact = [edge for edge in edges if not edge.cost and edge.words and edge.why != "guest"]
+        telling = any(word not in self.phrases.fillers for edge in exact for word in edge.words)
+        if not mended or telling:
             return sum(edge.used for edge in mended) <= 1
-        if any(edge.used for edge in mended):
+        if any(edge.used and not edge.japanese for edge in mended):
             return False
-        return len(mended) > 1 or mended[0].japanese or self._stands_alone(mended[0])
+        return len(mended) > 1 or len(exact) > 1 or mended[0].japanese or self._stands_alone(mended[0])
 
     def _stands_alone(self, edge: Edge) -> bool:
         typed = self.lattice.keys[edge.start : edge.end]

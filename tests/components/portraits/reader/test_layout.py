@@ -119,5 +119,4 @@ def test_nothing_is_mended_into_a_small_word() -> None:
     """A dropped or doubled letter in every small word: none of them becomes another word."""
     for word in sorted(phrases().fillers):
         for typed in (word[1:], word + word[-1]):
-            text = f"{typed} zzyzx"
-            assert laid_out(text) == text
+            assert not {each.meant for each in read(f"{typed} zzyzx").corrections} & phrases().fillers
