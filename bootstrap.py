@@ -7,8 +7,8 @@ logged to logs/setup_<time>.log.
 Packages come from where your pip is set up to look (pip.conf, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS);
 uv is told the same. --torch chooses among the builds of torch that are found there:
   auto  where there is an NVIDIA GPU the CUDA build, else the CPU build; where that is not found, whatever is
-  cpu   the build for processors only (+cpu); for Linux PyTorch keeps it in an index of its own
-  cuda  any build but that one
+  cpu   the build for processors only (+cpu), which PyTorch keeps in an index of its own; on Linux
+  cuda  any build but that one; on Linux
 Name PyTorch's own index for your platform in PIP_EXTRA_INDEX_URL where the usual one lacks the build.
 """
 
@@ -151,8 +151,8 @@ def locked(package: str) -> str:
 def torch_builds(choice: str) -> list[list[str]]:
     """Requirements of torch to try in turn, as arguments of pip."""
     any_build = ["-r", str(ROOT / TORCH)]
-    if sys.platform == "darwin":
-        return [any_build]  # there is one build only
+    if sys.platform != "linux":
+        return [any_build]  # the usual index has one build only, and pip prefers what an index of PyTorch's adds
     exact = re.search(r"^torch==\S+", (ROOT / TORCH).read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert exact is not None, f"{TORCH} names no version"
     builds = {"cpu": [f"{exact.group()}+cpu"], "cuda": [f"{exact.group()},!={exact.group().partition('==')[2]}+cpu"]}

@@ -13,12 +13,12 @@ from components.recipe import StepConfig
 
 Floats = NDArray[np.float64]
 
-FIGURES = "metrics.json"
+METRICS = "metrics.json"
 """What an evaluate stage measured, and what a promoted model carries of it."""
 SUMMARY = "summary.json"
 """What any stage may leave to tell: plain JSON, shown as `<stage>.<key>`."""
 CALIBRATION = "calibration.json"
-"""How sure a prompt's picture is, beside the figures (components.prompting.confidence)."""
+"""How sure a prompt's picture is, beside the metrics (components.prompting.confidence)."""
 
 
 @runtime_checkable
@@ -94,7 +94,7 @@ class Product(Protocol):
     REGISTERED: names of the parts of a promoted folder that the registry keeps with the version.
     REQUIREMENTS: distributions that `load` and `run` need and no import names.
     PICTURES: what the report shows: title key, stage, pattern in its folder, largest count.
-    HEADLINES: figures that the report opens with: name, text key, unit.
+    HEADLINES: metrics that the report opens with: name, text key, unit.
     """
 
     Request: type[Any]
@@ -141,11 +141,11 @@ class Judge(Protocol):
 
     @property
     def digest(self) -> str:
-        """Names the judge: figures of two judges do not compare."""
+        """Names the judge: metrics of two judges do not compare."""
 
     @property
     def facts(self) -> Mapping[str, float]:
-        """How good the judge itself is, by figure name (`mean_accuracy`)."""
+        """How good the judge itself is, by metric name (`mean_accuracy`)."""
 
     def look(self, images: Any) -> Verdict:
         """Judge N answers."""

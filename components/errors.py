@@ -7,7 +7,7 @@ KyaraError                  the root: a message that names the value, a code (ke
 ├── ArtifactError           a sealed folder is missing, unsealed or fails verification
 ├── EnvironmentProblem      this machine lacks something: disk, memory, a free port, a package, a remote
 ├── RequestError            a generation request holds a wrong value
-├── GateRefused             a model is not good enough to be promoted; carries the figures that failed
+├── GateRefused             a model is not good enough to be promoted; carries the metrics that failed
 └── TrackingError           the registry or tracking server does not hold what was asked, or does not answer
 
 `retryable` tells an orchestrator whether the same call may succeed later with nothing changed.
@@ -75,7 +75,7 @@ class RequestError(KyaraError):
 
 
 class GateRefused(KyaraError):
-    """A model is not good enough to be promoted; `failures` names each figure, its value and its bound."""
+    """A model is not good enough to be promoted; `failures` names each metric, its value and its bound."""
 
     code = "gate"
 

@@ -1,6 +1,6 @@
-"""May this model become the champion? A pure decision over figures; the caller raises `GateRefused`.
+"""May this model become the champion? A pure decision over metrics; the caller raises `GateRefused`.
 
-Figures are the content of evaluate's metrics.json: name -> number, `name.interval` -> [low, high], and the digests of
+Metrics are the content of evaluate's metrics.json: name -> number, `name.interval` -> [low, high], and the digests of
 what measured them (`judge.digest`, `prompts.digest`). Two models are compared only where both digests are equal.
 """
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from components.recipe import Bound, PromoteConfig
 
-Figures = Mapping[str, Any]
+Metrics = Mapping[str, Any]
 _MEASURED_BY = ("judge.digest", "prompts.digest")
 _HALF_WIDTHS = 2
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`failures` name figure, value and bound; `notes` what could not be asked.
+    """`failures` name metric, value and bound; `notes` what could not be asked.
 
     `needs_reevaluation`: the champion was measured otherwise; evaluate it again with today's judge and prompts, and
     decide again. Until then the candidate is not accepted.
@@ -34,13 +34,13 @@ class Decision:
 
 
 def decide(
-    config: PromoteConfig, candidate: Figures, champion: Figures | None = None, history: Sequence[Figures] = ()
+    config: PromoteConfig, candidate: Metrics, champion: Metrics | None = None, history: Sequence[Metrics] = ()
 ) -> Decision:
     """Judge a candidate by the recipe's thresholds, by the champion, and by the best model there ever was.
 
     Args:
-        champion: figures of the present champion; None: there is none.
-        history: figures of every model that was ever promoted. Those measured otherwise are left out.
+        champion: metrics of the present champion; None: there is none.
+        history: metrics of every model that was ever promoted. Those measured otherwise are left out.
     """
     failures, notes = _thresholds(config, candidate)
     stale = champion is not None and bool(missing := _incomparable(config, candidate, champion))
@@ -52,7 +52,7 @@ def decide(
     return Decision(tuple(failures), tuple(notes), stale)
 
 
-def _thresholds(config: PromoteConfig, candidate: Figures) -> tuple[list[str], list[str]]:
+def _thresholds(config: PromoteConfig, candidate: Metrics) -> tuple[list[str], list[str]]:
     failures, notes = [], []
     for name in dict.fromkeys((*config.thresholds, *config.compare)):
         value, bound = candidate.get(name), config.thresholds.get(name, Bound())
@@ -67,8 +67,8 @@ def _thresholds(config: PromoteConfig, candidate: Figures) -> tuple[list[str], l
     return failures, notes
 
 
-def _below_champion(config: PromoteConfig, candidate: Figures, champion: Figures) -> list[str]:
-    """Figures below the lower end of the champion's interval."""
+def _below_champion(config: PromoteConfig, candidate: Metrics, champion: Metrics) -> list[str]:
+    """Metrics below the lower end of the champion's interval."""
     failures = []
     for name in _shared(config, candidate, champion):
         low = champion.get(f"{name}.interval", [champion[name]])[0]
@@ -79,8 +79,8 @@ def _below_champion(config: PromoteConfig, candidate: Figures, champion: Figures
     return failures
 
 
-def _below_best(config: PromoteConfig, candidate: Figures, history: Sequence[Figures]) -> list[str]:
-    """Figures so far below the best ever that small steps down, each within an interval, cannot add up."""
+def _below_best(config: PromoteConfig, candidate: Metrics, history: Sequence[Metrics]) -> list[str]:
+    """Metrics so far below the best ever that small steps down, each within an interval, cannot add up."""
     failures = []
     for name in config.compare:
         best = max((past[name] for past in history if name in past), default=None)
@@ -95,8 +95,8 @@ def _below_best(config: PromoteConfig, candidate: Figures, history: Sequence[Fig
     return failures
 
 
-def _incomparable(config: PromoteConfig, candidate: Figures, champion: Figures) -> str:
-    """Why the champion's figures cannot stand beside the candidate's; empty where they can."""
+def _incomparable(config: PromoteConfig, candidate: Metrics, champion: Metrics) -> str:
+    """Why the champion's metrics cannot stand beside the candidate's; empty where they can."""
     if not _same_measure(candidate, champion):
         changed = [name.partition(".")[0] for name in _MEASURED_BY if candidate.get(name) != champion.get(name)]
         return f"it was measured with another {' and '.join(changed)}"
@@ -104,13 +104,13 @@ def _incomparable(config: PromoteConfig, candidate: Figures, champion: Figures) 
     return f"{', '.join(absent)} is not known of it" if absent else ""
 
 
-def _same_measure(one: Figures, other: Figures) -> bool:
+def _same_measure(one: Metrics, other: Metrics) -> bool:
     return all(one.get(name) == other.get(name) for name in _MEASURED_BY)
 
 
-def _shared(config: PromoteConfig, candidate: Figures, champion: Figures) -> list[str]:
+def _shared(config: PromoteConfig, candidate: Metrics, champion: Metrics) -> list[str]:
     return [name for name in config.compare if name in candidate and name in champion]
 
 
-def _unmeasurable(candidate: Figures) -> bool:
+def _unmeasurable(candidate: Metrics) -> bool:
     return "judge.digest" in candidate and candidate["judge.digest"] is None

@@ -48,14 +48,14 @@ class StepConfig(Frozen):
 
 
 class Bound(Frozen):
-    """Allowed range of one figure."""
+    """Allowed range of one metric."""
 
     min: float | None = None
     max: float | None = None
 
 
 class Goal(Bound):
-    """What a figure should reach; `stretch` is the wish beyond it. It is shown in the report and refuses nothing."""
+    """What a metric should reach; `stretch` is the wish beyond it. It is shown in the report and refuses nothing."""
 
     stretch: float | None = None
     unit: str = ""
@@ -72,10 +72,10 @@ class PromoteConfig(Frozen):
 
     thresholds: dict[str, Bound] = Field(default_factory=dict, description="Figure -> bounds; all must hold.")
     compare: tuple[str, ...] = Field(
-        (), description="Figures (larger is better) that may not fall below the champion's interval."
+        (), description="Metrics (larger is better) that may not fall below the champion's interval."
     )
     goals: dict[str, Goal] = Field(
-        default_factory=dict, description="Figures that the report shows first, and what they should reach."
+        default_factory=dict, description="Metrics that the report shows first, and what they should reach."
     )
 
     @model_validator(mode="after")

@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     prompts_sure: float = Field(0.6, ge=0, le=1, description="Confidence from which one picture is enough.")
     prompts_unsure: float = Field(0.15, ge=0, le=1, description="Confidence below which other readings are offered.")
     prompts_best_of: int = Field(4, ge=1, le=16, description="Pictures of which the best is kept, in between.")
+    request_cost: float = Field(
+        400, gt=0, description="Most that a picture may cost: steps x area x chunks of 75 tokens, twice with guidance."
+    )
+    engine_cache_mib: int = Field(4096, ge=1, description="Size of the cache of converted and compiled networks.")
     gemini_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("KYARA_GEMINI_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
     )

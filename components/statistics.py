@@ -1,4 +1,4 @@
-"""The figures, as functions of arrays. Definitions: DESIGN section 3, "Judge". No torch, no pictures.
+"""The metrics, as functions of arrays. Definitions: DESIGN section 3, "Judge". No torch, no pictures.
 
 Prompts are the unit of resampling: one picture a prompt, so that row i of every array belongs to prompt i. A row of NaN
 asks for nothing that counts and is left out of means.
@@ -85,7 +85,7 @@ class KernelDistance:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its 95 % interval."""
+    """A metric and its 95 % interval."""
 
     value: float
     low: float

@@ -77,14 +77,14 @@ def _connect(uri: str) -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    with _asking(f"MLflow at {uri!r}"):
+    with _translated_errors(f"MLflow at {uri!r}"):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.get_experiment("0")
         return client
 
 
 @contextmanager
-def _asking(what: str) -> Iterator[None]:
+def _translated_errors(what: str) -> Iterator[None]:
     """Whatever MLflow raises, as TrackingError.
 
     It hands on the errors of its stores as they are: boto3, the clouds' clients and SQLAlchemy share no class.
@@ -107,12 +107,42 @@ def _experiment(name: str) -> str:
     # A server places artifacts itself; a bare database would place them in the current folder.
     uri = settings().tracking_uri
     place = None if uri.startswith("http") else (settings().state / "mlflow" / "artifacts" / name).resolve().as_uri()
-    return str(client.create_experiment(name, artifact_location=place))
+    # Else MLflow 3 opens an experiment on a page about language models, which is empty.
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    return str(client.create_experiment(name, artifact_location=place, tags=kind))
+
+
+def experiments() -> dict[str, str]:
+    """The id of every recipe's experiment by name, oldest first."""
+    with _translated_errors("the list of experiments"):
+        found = connect().search_experiments(order_by=["creation_time ASC"])
+        return {str(each.name): str(each.experiment_id) for each in found if each.experiment_id != "0"}
+
+
+def newest_products(experiment_id: str, count: int) -> list[tuple[str, Mapping[str, str]]]:
+    """Id and tags of the newest parent runs (one a product) of an experiment, newest first."""
+    with _translated_errors(f"experiment {experiment_id!r}"):
+        found = connect().search_runs(
+            [experiment_id],
+            "tags.`kyara.stage` = 'produce'",
+            max_results=count,
+            order_by=["attributes.start_time DESC"],
+        )
+        return [(str(run.info.run_id), dict(run.data.tags)) for run in found]
+
+
+def share_view(experiment_id: str, key: str, state: Mapping[str, Any]) -> None:
+    """Keep a state of MLflow's list of runs under `key`, as its own button "Share" does; a link may name it."""
+    with _translated_errors(f"experiment {experiment_id!r}"):
+        client, tag = connect(), f"mlflow.sharedViewState.{key}"
+        value = json.dumps(state)
+        if client.get_experiment(experiment_id).tags.get(tag) != value:
+            client.set_experiment_tag(experiment_id, tag, value)
 
 
 def start_run(experiment: str, name: str, tags: Mapping[str, str | None], *, parent: str | None = None) -> str:
     """Start a run and return its id; with `parent` it is a child of that run. Tags that are None are left out."""
-    with _asking(f"experiment {experiment!r}"):
+    with _translated_errors(f"experiment {experiment!r}"):
         linked = {**tags, "mlflow.parentRunId": parent}
         kept = {key: str(value) for key, value in linked.items() if value is not None}
         return str(connect().create_run(_experiment(experiment), tags=kept, run_name=name).info.run_id)
@@ -120,7 +150,7 @@ def start_run(experiment: str, name: str, tags: Mapping[str, str | None], *, par
 
 def tag_run(run_id: str, tags: Mapping[str, str | None]) -> None:
     """Add or replace tags of a run."""
-    with _asking(f"run {run_id!r}"):
+    with _translated_errors(f"run {run_id!r}"):
         for key, value in tags.items():
             if value is not None:
                 connect().set_tag(run_id, key, str(value))
@@ -130,20 +160,20 @@ def log_input(run_id: str, name: str, digest: str, source: str) -> None:
     """State which version of a data set a run read."""
     from mlflow.entities import Dataset, DatasetInput
 
-    with _asking(f"run {run_id!r}"):
+    with _translated_errors(f"run {run_id!r}"):
         data = Dataset(name=name, digest=digest[:36], source_type="dvc", source=source)
         connect().log_inputs(run_id, datasets=[DatasetInput(data, [])])
 
 
 def end_run(run_id: str, status: str) -> None:
     """Close a run: FINISHED, FAILED (refused or broken) or KILLED (cancelled, or its machine died)."""
-    with _asking(f"run {run_id!r}"):
+    with _translated_errors(f"run {run_id!r}"):
         connect().set_terminated(run_id, status)
 
 
 def end_abandoned(run_id: str) -> None:
     """Close a run and its children as KILLED where they are still open: the process that wrote them is gone."""
-    with _asking(f"run {run_id!r}"):
+    with _translated_errors(f"run {run_id!r}"):
         client = connect()
         run = client.get_run(run_id)
         children = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
@@ -185,7 +215,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 class MlflowLog(SilentLog):
     """A RunLog into one MLflow run. Curves are buffered: one call costs 22 ms on SQLite, a thousand in a batch 0.2 s.
 
-    A store that fails while a stage computes never costs the computation: figures stay in the buffer and are tried
+    A store that fails while a stage computes never costs the computation: metrics stay in the buffer and are tried
     again. A context manager: leaving it flushes.
     """
 
@@ -242,7 +272,7 @@ class MlflowLog(SilentLog):
 
     def _try(self, what: str, send: Any) -> bool:
         try:
-            with _asking(f"run {self.run_id!r}"):
+            with _translated_errors(f"run {self.run_id!r}"):
                 send()
         except TrackingError as error:
             logger.warning("%s not logged: %s", what, error)
@@ -252,19 +282,19 @@ class MlflowLog(SilentLog):
 
 def run_metrics(run_id: str) -> dict[str, float]:
     """The latest value of every metric of a run."""
-    with _asking(f"run {run_id!r}"):
+    with _translated_errors(f"run {run_id!r}"):
         return dict(connect().get_run(run_id).data.metrics)
 
 
 def read_artifact(run_id: str, name: str) -> bytes:
     """A file of a run."""
-    with _asking(f"file {name!r} of run {run_id!r}"), tempfile.TemporaryDirectory() as folder:
+    with _translated_errors(f"file {name!r} of run {run_id!r}"), tempfile.TemporaryDirectory() as folder:
         return Path(connect().download_artifacts(run_id, name, folder)).read_bytes()
 
 
 def log_folder(run_id: str, folder: Path, place: str) -> None:
     """Keep a folder's files with a run, under `place`."""
-    with _asking(f"run {run_id!r}"):
+    with _translated_errors(f"run {run_id!r}"):
         connect().log_artifacts(run_id, str(folder), place)
 
 
@@ -272,7 +302,7 @@ def register(name: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
     """A new version of the registered model `name`, made by `run_id` (its files: the run's folder `model`)."""
     from mlflow.exceptions import MlflowException
 
-    with _asking(f"registered model {name!r}"):
+    with _translated_errors(f"registered model {name!r}"):
         client = connect()
         try:
             client.get_registered_model(name)
@@ -284,7 +314,7 @@ def register(name: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
 
 def tag_version(version: ModelVersion, tags: Mapping[str, str]) -> ModelVersion:
     """The version with tags added or replaced."""
-    with _asking(f"version {version.number} of {version.name!r}"):
+    with _translated_errors(f"version {version.number} of {version.name!r}"):
         for key, value in tags.items():
             connect().set_model_version_tag(version.name, version.number, key, value)
     return ModelVersion(version.name, version.number, version.run_id, {**version.tags, **tags})
@@ -292,7 +322,7 @@ def tag_version(version: ModelVersion, tags: Mapping[str, str]) -> ModelVersion:
 
 def versions(name: str) -> tuple[ModelVersion, ...]:
     """All versions of a registered model, oldest first; none for a name that was never registered."""
-    with _asking(f"registered model {name!r}"):
+    with _translated_errors(f"registered model {name!r}"):
         found = connect().search_model_versions(f"name = '{name}'", max_results=10_000)
         return tuple(sorted((_version(each) for each in found), key=lambda version: int(version.number)))
 
@@ -312,7 +342,7 @@ def champion(name: str) -> ModelVersion | None:
 
 def crown(version: ModelVersion) -> None:
     """Point the alias `champion` at a version."""
-    with _asking(f"version {version.number} of {version.name!r}"):
+    with _translated_errors(f"version {version.number} of {version.name!r}"):
         connect().set_registered_model_alias(version.name, CHAMPION, version.number)
 
 

@@ -181,7 +181,7 @@ def worker() -> None:
 @app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="quality, or prompts")],
-    out: Annotated[Path, typer.Option(help="JSON file of the figures; pictures go beside it.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="JSON file of the metrics; pictures go beside it.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="Whose sealed outputs are measured.")] = DEMO,
     modes: Annotated[
         str, typer.Option(help="current, or both: train the other distill mode too and compare.")
@@ -196,10 +196,10 @@ def bench(
     known = sorted(file.stem for file in (Path(__file__).parent / "bench").glob("[!_]*.py"))
     if name not in known:
         raise RequestError(f"bench {name!r} is unknown.", hint=f"Known: {', '.join(known)}.")
-    figures: dict[str, Any] = import_module(f"flows.bench.{name}").run(
+    metrics: dict[str, Any] = import_module(f"flows.bench.{name}").run(
         recipe, out, modes=modes, overrides=parse_overrides(overrides or [])
     )
-    typer.echo(json.dumps(figures, indent=2))
+    typer.echo(json.dumps(metrics, indent=2))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """`kyara demo`: the pipeline on the demo's recipe, one picture over HTTP, and a page that says what happened."""
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -9,13 +10,15 @@ from typing import Any
 from rich.console import Console
 
 from components.artifact import write_bytes
-from components.contracts import FIGURES, SUMMARY
-from components.errors import GateRefused
+from components.contracts import METRICS, SUMMARY
+from components.errors import GateRefused, TrackingError
 from components.modalities import product, stage_names
 from components.recipe import Recipe
 from components.runner import stage_folder, stage_outputs
 from components.settings import settings
+from flows.doctor import demo_forecast
 from flows.foreground import produce_here
+from flows.links import recipe_links
 from flows.stage import open_recipe
 
 
@@ -31,27 +34,30 @@ def run(recipe_name: str, out: Path) -> dict[str, Any]:
     console = Console(stderr=True)
     recipe = open_recipe(recipe_name)
     out = settings().base_dir / out
+    console.print(demo_forecast(), highlight=False)
     try:
         result = produce_here(recipe_name)
     except GateRefused as error:
-        written = page.write({**figures(recipe), "recipe": recipe.name, "refused": error.failures}, recipe, out)
+        written = page.write({**metrics(recipe), "recipe": recipe.name, "refused": error.failures}, recipe, out)
         console.print(f"\nThe gate refused the model. The report: {written}", highlight=False, soft_wrap=True)
         raise
     result["seconds.smoke"] = _ask_once(recipe, result["bento.tag"], out / "demo.png", console)
-    report = {**figures(recipe), **result}
+    with contextlib.suppress(TrackingError):  # the report does without
+        result["pages"] = {link.what: link.url for link in recipe_links(recipe.name)}
+    report = {**metrics(recipe), **result}
     written = page.write(report, recipe, out)
     _say_what_next(console, report, written, out)
     return report
 
 
-def figures(recipe: Recipe) -> dict[str, Any]:
-    """What the stages of a recipe left to tell: `<stage>.<key>` of each summary.json, and the last stage's figures."""
+def metrics(recipe: Recipe) -> dict[str, Any]:
+    """What the stages of a recipe left to tell: `<stage>.<key>` of each summary.json, and the last stage's metrics."""
     found: dict[str, Any] = {}
     for stage, folder in stage_outputs(recipe).items():
         if (folder / SUMMARY).is_file():
             summary: Mapping[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
             found |= {f"{stage}.{key}": value for key, value in summary.items()}
-    measured = stage_folder(recipe, stage_names(recipe)[-1]) / FIGURES
+    measured = stage_folder(recipe, stage_names(recipe)[-1]) / METRICS
     return {**found, **json.loads(measured.read_text(encoding="utf-8"))}
 
 

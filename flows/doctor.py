@@ -16,11 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from components.settings import settings
-from flows.ports import port_owner, refusal
+from flows.ports import bind_error, port_owner
 from flows.stage import known_recipes, open_recipe
 
 GB = 1e9
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
+# Minutes of the demo's pipeline on two cores, with and without matrix products in bfloat16 (README).
+DEMO_MINUTES = {True: 10, False: 18}
 NEEDED_MEMORY, NEEDED_DISK = 4, 5
 NEEDED = ("torch", "diffusers", "transformers", "peft", "prefect", "mlflow", "dvc", "bentoml", "openvino")
 OPTIONAL = {
@@ -42,7 +44,15 @@ class Finding:
 
 def examine() -> list[Finding]:
     """All findings; a check that breaks is a finding itself."""
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (_python, _packages, _devices, _room, _ports, _data, _tools)
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        _python,
+        _packages,
+        _devices,
+        _memory_and_disk,
+        _ports,
+        _data,
+        _tools,
+    )
     findings: list[Finding] = []
     for check in checks:
         try:
@@ -63,6 +73,23 @@ def show(findings: list[Finding], *, as_json: bool) -> None:
     for finding in findings:
         table.add_row(f"[{colours[finding.state]}]{finding.state}[/]", finding.name, finding.found, finding.advice)
     Console().print(table)
+
+
+def demo_forecast() -> str:
+    """How long the demo's pipeline takes on a machine like this one, as a sentence."""
+    import torch
+
+    from components.training.speed import multiplies_bfloat16
+
+    has_bfloat16 = multiplies_bfloat16(torch.device("cpu"))
+    kind = f"two cores {'with' if has_bfloat16 else 'without'} BF16 instructions (this machine: {_cores()} cores)"
+    faster = ", less on a GPU" if torch.cuda.is_available() else ""
+    minutes = DEMO_MINUTES[has_bfloat16]
+    return f"The whole pipeline takes about {minutes} minutes on {kind}{faster}; what is current is skipped."
+
+
+def _cores() -> str:
+    return str(psutil.cpu_count(logical=False) or "?")
 
 
 def _python() -> Iterator[Finding]:
@@ -86,9 +113,7 @@ def _packages() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    yield Finding(
-        "CPU", "ok", f"{psutil.cpu_count(logical=False) or '?'} cores, torch uses {torch.get_num_threads()} threads"
-    )
+    yield Finding("CPU", "ok", f"{_cores()} cores, torch uses {torch.get_num_threads()} threads")
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(number)
@@ -99,7 +124,7 @@ def _devices() -> Iterator[Finding]:
         yield Finding("GPU", "note", "none", "The demo needs none; SD 1.5 and SDXL train in hours to days without.")
 
 
-def _room() -> Iterator[Finding]:
+def _memory_and_disk() -> Iterator[Finding]:
     memory = psutil.virtual_memory()
     yield _enough("memory", memory.available / GB, memory.total / GB, NEEDED_MEMORY, "Close other programs.")
     here = settings().base_dir
@@ -121,7 +146,7 @@ def _ports() -> Iterator[Finding]:
     here = settings()
     ports = {"PREFECT": here.prefect_port, "MLFLOW": here.mlflow_port, "SERVE": here.serve_port}
     for use, port in ports.items():
-        if refusal(port) is None:
+        if bind_error(port) is None:
             yield Finding(f"port {port}", "ok", "free")
         else:
             advice = f"If it is not Kyara's own, set KYARA_{use}_PORT."

@@ -24,7 +24,7 @@ def require_port(port: int, setting: str) -> None:
     Args:
         setting: what names another port: a variable of the environment, or an option.
     """
-    reason = refusal(port)
+    reason = bind_error(port)
     if reason is not None:
         raise EnvironmentProblem(
             f"port {port} is in use{port_owner(port)} ({reason.strerror}).",
@@ -32,7 +32,7 @@ def require_port(port: int, setting: str) -> None:
         )
 
 
-def refusal(port: int) -> OSError | None:
+def bind_error(port: int) -> OSError | None:
     """The system's reason why a server could not listen on `port`; None when it could."""
     with socket.socket() as probe:
         # As the servers do, or a port that was closed a moment ago would count as used. On Windows it takes any port.

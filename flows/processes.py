@@ -17,7 +17,7 @@ import psutil
 
 from components.errors import EnvironmentProblem
 
-LEASH = Path(__file__).with_name("leash.py")
+WATCHDOG = Path(__file__).with_name("watchdog.py")
 Process = subprocess.Popen[bytes]
 
 # Loopback is never asked through a proxy of the environment.
@@ -49,7 +49,7 @@ def child(
             log.parent.mkdir(parents=True, exist_ok=True)
             output = stack.enter_context(log.open("ab"))
         process = subprocess.Popen(
-            [sys.executable, str(LEASH), *arguments],
+            [sys.executable, str(WATCHDOG), *arguments],
             env=None if environment is None else dict(environment),
             cwd=folder,
             stdin=subprocess.PIPE,

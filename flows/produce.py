@@ -17,7 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
 from components import tracking
-from components.contracts import FIGURES
+from components.contracts import METRICS
 from components.errors import KyaraError
 from components.modalities import stage_names
 from components.recipe import Recipe
@@ -108,9 +108,9 @@ def _compute(stage: str, production: Production, log: StageLog) -> bool:
     """A stage of components, through the runner. True when its output was current."""
     result = run_stage(production.recipe, stage, log)
     log.params({"output.digest": result.artifact.digest})
-    figures = result.artifact.path / FIGURES
-    if figures.is_file():
-        _headline(production.mlflow_run_id, figures)
+    metrics = result.artifact.path / METRICS
+    if metrics.is_file():
+        _headline(production.mlflow_run_id, metrics)
     return result.skipped
 
 
@@ -211,11 +211,11 @@ def _start_parent(recipe: Recipe, run_id: str, flow_run: str, config: Path) -> s
 
 
 def _headline(run: str, file: Path) -> None:
-    """A stage's figures onto the product's own run, so that the comparison page shows products side by side."""
-    figures = json.loads(file.read_text(encoding="utf-8"))
+    """A stage's metrics onto the product's own run, so that the comparison page shows products side by side."""
+    metrics = json.loads(file.read_text(encoding="utf-8"))
     with tracking.MlflowLog(run) as log:
-        log.metrics({key: float(value) for key, value in figures.items() if isinstance(value, int | float)})
-        log.params({key: value for key, value in figures.items() if isinstance(value, str)})
+        log.metrics({key: float(value) for key, value in metrics.items() if isinstance(value, int | float)})
+        log.params({key: value for key, value in metrics.items() if isinstance(value, str)})
         log.file(file)
 
 

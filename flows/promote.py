@@ -1,6 +1,6 @@
 """From a measured model to the registry's champion, and back.
 
-A version's files live in models/<modality>/<recipe>/<version>/ and its figures in MLflow. Whatever the gate says, the
+A version's files live in models/<modality>/<recipe>/<version>/ and its metrics in MLflow. Whatever the gate says, the
 version is registered and kept; only an accepted one gets the alias and the pointer file that the service watches.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components import artifact, tracking
-from components.contracts import FIGURES, RunLog
+from components.contracts import METRICS, RunLog
 from components.errors import GateRefused, KyaraError, TrackingError
 from components.gate import decide
 from components.modalities import product, stage_function, stage_names
@@ -24,7 +24,7 @@ from components.tracking import ModelVersion
 
 PENDING, ACCEPTED, REFUSED, WITHDRAWN = "pending", "accepted", "refused", "withdrawn"
 
-Figures = Mapping[str, Any]
+Metrics = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ def promote(recipe: Recipe, mlflow_run: str, origin: Mapping[str, str], log: Run
     """Register what the stages made, ask the gate, and make it the champion.
 
     Args:
-        mlflow_run: the product's parent run, which holds the figures.
+        mlflow_run: the product's parent run, which holds the metrics.
         origin: tags of a new version that say where it came from.
 
     Raises:
-        GateRefused: some figures are not good enough; the version is kept and marked.
+        GateRefused: some metrics are not good enough; the version is kept and marked.
         TrackingError: the registry does not answer.
     """
     digest = product_digest(recipe)
@@ -180,18 +180,18 @@ def _registered(recipe: Recipe, digest: str, mlflow_run: str, origin: Mapping[st
 
 
 def measuring_stage(recipe: Recipe) -> str:
-    """The stage whose figures decide: the last."""
+    """The stage whose metrics decide: the last."""
     return stage_names(recipe)[-1]
 
 
 def _ask_gate(recipe: Recipe, champion: ModelVersion | None, log: RunLog) -> tuple[str, ...]:
     """What speaks against the model that the stages made; nothing: it may be promoted."""
 
-    candidate: Figures = json.loads(
-        (stage_folder(recipe, measuring_stage(recipe)) / FIGURES).read_text(encoding="utf-8")
+    candidate: Metrics = json.loads(
+        (stage_folder(recipe, measuring_stage(recipe)) / METRICS).read_text(encoding="utf-8")
     )
-    history = [recorded_figures(each) for each in tracking.versions(recipe.name) if _was_accepted(each)]
-    present = None if champion is None else recorded_figures(champion)
+    history = [recorded_metrics(each) for each in tracking.versions(recipe.name) if _was_accepted(each)]
+    present = None if champion is None else recorded_metrics(champion)
     decision = decide(recipe.promote, candidate, present, history)
     if decision.needs_reevaluation and champion is not None:
         log.message(f"evaluating the champion, version {champion.number}, as the new model was")
@@ -202,22 +202,22 @@ def _ask_gate(recipe: Recipe, champion: ModelVersion | None, log: RunLog) -> tup
     return (*decision.failures, *unsettled)
 
 
-def recorded_figures(version: ModelVersion) -> Figures:
+def recorded_metrics(version: ModelVersion) -> Metrics:
     """What was measured when the version was made; nothing where its run is gone."""
     try:
-        found: Figures = json.loads(tracking.read_artifact(version.run_id, FIGURES))
+        found: Metrics = json.loads(tracking.read_artifact(version.run_id, METRICS))
     except TrackingError:
         return {}
     return found
 
 
-def _measured_again(recipe: Recipe, champion: ModelVersion, candidate: Figures, log: RunLog) -> Figures:
-    """The champion's figures by the candidate's judge and prompts, from an earlier comparison where there was one."""
+def _measured_again(recipe: Recipe, champion: ModelVersion, candidate: Metrics, log: RunLog) -> Metrics:
+    """The champion's metrics by the candidate's judge and prompts, from an earlier comparison where there was one."""
     out = settings().artifacts / recipe.name / f"champion-{champion.number}"
     return _kept_figures(out, candidate) or evaluate_champion(recipe, champion, out, log)
 
 
-def evaluate_champion(recipe: Recipe, champion: ModelVersion, out: Path, log: RunLog) -> Figures:
+def evaluate_champion(recipe: Recipe, champion: ModelVersion, out: Path, log: RunLog) -> Metrics:
     """Measure a promoted folder as the last stage measured what the stages made. Raises KyaraError."""
     folder = models_folder(recipe.name, recipe.modality) / champion.number
     config, inputs = product(recipe.modality).measured_again(recipe, folder)
@@ -226,14 +226,14 @@ def evaluate_champion(recipe: Recipe, champion: ModelVersion, out: Path, log: Ru
     outside = {name: settings().resolve(path) for name, path in config.sources().items()}
     stages = {name: path for name, path in stage_outputs(recipe).items() if name != measuring_stage(recipe)}
     stage_function(recipe, measuring_stage(recipe))(config, {**outside, **stages, **inputs}, out, log)
-    found: Figures = json.loads((out / FIGURES).read_text(encoding="utf-8"))
+    found: Metrics = json.loads((out / METRICS).read_text(encoding="utf-8"))
     return found
 
 
-def _kept_figures(folder: Path, candidate: Figures) -> Figures | None:
+def _kept_figures(folder: Path, candidate: Metrics) -> Metrics | None:
     """An earlier evaluation in `folder` by the same judge and prompts as the candidate's."""
     try:
-        found: Figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
+        found: Metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return found if all(found.get(name) == candidate.get(name) for name in ("judge.digest", "prompts.digest")) else None

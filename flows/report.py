@@ -1,6 +1,6 @@
 """The run as one self-contained page: what went in, what came out, and what it measures.
 
-The recipe's goals say which figures come first, the modality's product which pictures are shown.
+The recipe's goals say which metrics come first, the modality's product which pictures are shown.
 """
 
 import base64
@@ -57,7 +57,7 @@ def texts() -> dict[str, dict[str, str]]:
 
 
 def _tiles(report: Report, recipe: Recipe) -> list[dict[str, str]]:
-    """The product's headlines, of those figures that were measured."""
+    """The product's headlines, of those metrics that were measured."""
     found = [(key, text, unit) for key, text, unit in product(recipe.modality).HEADLINES if key in report]
     return [{"text": text, "value": _number(float(report[key]), unit)} for key, text, unit in found]
 

@@ -6,13 +6,24 @@ from collections.abc import Iterator
 
 from components.errors import EnvironmentProblem
 from components.settings import settings
+from flows.links import all_links
 from flows.ports import HOST, require_port
 from flows.prefect_server import serving_prefect
 from flows.processes import child, log_tail, terminable, wait_until
 
+WORDS = {
+    "runs": "all runs",
+    "champion": "the champion's run",
+    "comparison": "champion and newest run compared",
+    "flow_run": "the newest flow run",
+}
+
 
 def pages() -> Iterator[str]:
-    """Serve the Prefect and MLflow pages until the iterator is closed; yields their addresses as they become ready.
+    """Serve the Prefect and MLflow pages until the iterator is closed.
+
+    Yields:
+        their addresses as they become ready, then a line for each page that shows something (flows.links).
 
     Raises:
         EnvironmentProblem: a port is in use, or a server ended.
@@ -32,6 +43,8 @@ def pages() -> Iterator[str]:
         yield f"http://{HOST}:{here.prefect_port}"
         wait_until(f"http://{HOST}:{here.mlflow_port}/health", servers["mlflow"], logs["mlflow"])
         yield f"http://{HOST}:{here.mlflow_port}"
+        for recipe, links in all_links().items():
+            yield from (f"{recipe}, {WORDS[link.what]}: {link.url}" for link in links)
         while (ended := next((name for name, server in servers.items() if server.poll() is not None), None)) is None:
             time.sleep(0.5)
         raise EnvironmentProblem(

@@ -22,7 +22,11 @@ Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 def pytest_configure(config: pytest.Config) -> None:
     """Warnings of other people's code that nobody here can mend."""
-    for message in ("The ``noload`` loader strategy is deprecated",):  # mlflow 3.17 on SQLAlchemy 2.1
+    known = (
+        "The ``noload`` loader strategy is deprecated",  # mlflow 3.17 on SQLAlchemy 2.1
+        "__array__ implementation doesn't accept a copy keyword",  # diffusers' schedulers on numpy 2
+    )
+    for message in known:
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
 
 

@@ -1,6 +1,6 @@
 """Stages that compute nothing but behave: they log, resume, fail on request. For tests of what runs stages.
 
-`prompts` names a JSON file of the figures that are "measured".
+`prompts` names a JSON file of the metrics that are "measured".
 """
 
 import json
@@ -88,15 +88,15 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modalities, "MODALITIES", MappingProxyType({"image": row}))
 
 
-def write_recipe(folder: Path, name: str, figures: Mapping[str, Any] | None = None, **sections: Any) -> Path:
-    """A recipe whose evaluation finds `figures`."""
-    _write(folder / "figures.json", {**GOOD, **(figures or {})})
+def write_recipe(folder: Path, name: str, metrics: Mapping[str, Any] | None = None, **sections: Any) -> Path:
+    """A recipe whose evaluation finds `metrics`."""
+    _write(folder / "metrics.json", {**GOOD, **(metrics or {})})
     (folder / "pictures").mkdir(exist_ok=True)
     recipe = {
         "name": name,
         "trigger": "kyarachar",
         "model": {"base": "nobody/nothing"},
-        "prompts": str(folder / "figures.json"),
+        "prompts": str(folder / "metrics.json"),
         "dataset": {"source": str(folder / "pictures")},
         "train": {"epochs": 20},
         "promote": {"thresholds": THRESHOLDS, "compare": ["lcm4.adherence", "lcm4.style"]},

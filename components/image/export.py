@@ -35,13 +35,13 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Made:
-    """Where an adapter comes from: the chosen checkpoint and why, the dataset's index.json, and its figures."""
+    """Where an adapter comes from: the chosen checkpoint and why, the dataset's index.json, and its metrics."""
 
     epoch: int
     step: int
     reason: str
     dataset: Mapping[str, Any]
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
 def export(
@@ -287,7 +287,7 @@ def _metadata(config: TrainConfig, made: Made, folder: Path, errors: Mapping[str
         "epoch": made.epoch,
         "step": made.step,
         "chosen": made.reason,
-        "figures": dict(made.figures),
+        "metrics": dict(made.metrics),
         "license": made.dataset.get("license"),
         "artist": made.dataset.get("artist"),
         "dvc_digest": data_digest(),

@@ -20,10 +20,13 @@ from components.contracts import Done, Judge, Preview
 from components.errors import RequestError
 from components.image.families.bundle import Bundle
 from components.image.families.syntax import MAX_CHUNKS
+from components.image.generation.cost import check_cost, cost
 from components.image.generation.engine import Engine, build_engine
-from components.image.generation.latent import Kind, initial_noise, load_variant, sample, to_images
+from components.image.generation.guidance import Guidance
+from components.image.generation.latent import initial_noise, load_variant, sample, to_images
 from components.image.generation.metadata import kyara_version, to_png
 from components.image.generation.request import MAX_SEED, GenerateRequest
+from components.image.generation.schedulers import choose_sampler
 from components.image.judging import open_judge
 from components.image.product import LCM, LORA, MEDIA_TYPE, PromotedModel, read_model
 from components.image.promptset import with_trigger
@@ -98,7 +101,7 @@ class ImageGenerator:
             **self.promoted.card.model_dump(mode="json"),
             "digest": self.promoted.digest,
             "engine": self.engine.name,
-            "metrics": self.promoted.figures,
+            "metrics": self.promoted.metrics,
         }
 
     @cached_property
@@ -174,23 +177,26 @@ class ImageGenerator:
         card = self.promoted.card
         width, height = self._size(request)
         steps = request.steps or card.steps
-        guidance = card.guidance if request.guidance_scale is None else request.guidance_scale
+        sampler = choose_sampler(self.bundle, request.sampler)
+        asked = card.guidance if request.guidance_scale is None else request.guidance_scale
+        guidance = Guidance.of(self.bundle, asked)
         prompt = with_trigger(request.prompt, card.trigger) if request.trigger else request.prompt
-        guided = (guidance or 0) > 1  # else nobody reads the negative prompt
-        chunks = self._chunks(prompt, *([request.negative_prompt] if guided else []))
+        chunks = self._chunks(prompt, *([request.negative_prompt] if guidance.compares else []))
+        area = width * height / card.model.resolution**2
+        check_cost(cost(steps=steps, area=area, chunks=chunks, compares=guidance.compares))
         condition = self.engine.encode([prompt], chunks)
-        negative = self.engine.encode([request.negative_prompt], chunks) if guided else None
+        negative = self.engine.encode([request.negative_prompt], chunks) if guidance.compares else None
         noise = initial_noise(self.bundle, [seed], height, width)
         latents = noise
-        kind: Kind = "lcm" if self.bundle.lcm else "ddim"
         for done, latents in sample(
-            self.bundle, condition, negative, noise=noise, steps=steps, guidance=guidance, kind=kind,
+            self.bundle, condition, negative, noise=noise, steps=steps, guidance=asked, kind=sampler,
             seeds=[seed], predict=self.engine.predict,
         ):  # fmt: skip
             shown = _png(to_images(self.engine.decode(latents))[0]) if previews else None
             yield Preview(done, steps, shown)
         image = to_images(self.engine.decode(latents))[0]
-        yield Drawn(image, self._facts(request, image, prompt=prompt, seed=seed, steps=steps, guidance=guidance))
+        facts = self._facts(request, image, guidance, prompt=prompt, seed=seed, steps=steps, sampler=sampler)
+        yield Drawn(image, facts)
 
     def _chunks(self, *prompts: str) -> int:
         """Chunks of the text encoder's length that hold all of the longest prompt."""
@@ -217,11 +223,12 @@ class ImageGenerator:
         self,
         request: GenerateRequest,
         image: Image.Image,
+        guidance: Guidance,
         *,
         prompt: str,
         seed: int,
         steps: int,
-        guidance: float | None,
+        sampler: str,
     ) -> dict[str, Any]:
         card = self.promoted.card
         return {
@@ -229,8 +236,9 @@ class ImageGenerator:
             "negative_prompt": request.negative_prompt,
             "seed": seed,
             "steps": steps,
-            "sampler": "lcm" if self.bundle.lcm else "ddim",
-            "guidance_scale": float(self.bundle.lcm["guidance"]) if guidance is None else guidance,
+            "sampler": sampler,
+            "guidance_scale": guidance.scale,
+            "warnings": guidance.warnings(request.negative_prompt),
             "width": image.width,
             "height": image.height,
             "model": card.name,

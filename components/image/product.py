@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError
 
 from components.artifact import Artifact, digest_of, open_sealed, replacing, seal, write_json
-from components.contracts import CALIBRATION, FIGURES
+from components.contracts import CALIBRATION, METRICS
 from components.errors import ModelError
 from components.image import promptset
 from components.image.generation.request import GenerateRequest as Request
@@ -106,9 +106,9 @@ class PromotedModel:
         return self.card.model.model_copy(update={"base": str(local)}) if local.is_dir() else self.card.model
 
     @property
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """What was measured for it; empty where nothing was."""
-        file = self.folder / FIGURES
+        file = self.folder / METRICS
         return _read(file) if file.is_file() else {}
 
 
@@ -159,7 +159,7 @@ def assemble(
     """Put the stages' outputs and the base into one sealed folder; `out` appears whole or not at all.
 
     Args:
-        outputs: folders of `train`, `distill` where there is one, and `evaluate` (figures, calibration of prompts).
+        outputs: folders of `train`, `distill` where there is one, and `evaluate` (metrics, calibration of prompts).
         parents: digests worth remembering besides those of the stages (data, DVC, runs).
 
     Raises:
@@ -177,7 +177,7 @@ def assemble(
             shutil.copytree(outputs["distill"] / LCM, folder / LCM)
         if card.judge is not None and card.judge.folder == JUDGE and recipe.judge is not None:
             shutil.copytree(settings().resolve(str(recipe.judge.folder)), folder / JUDGE)
-        for name in (FIGURES, CALIBRATION):
+        for name in (METRICS, CALIBRATION):
             if "evaluate" in outputs and (outputs["evaluate"] / name).is_file():
                 shutil.copyfile(outputs["evaluate"] / name, folder / name)
         write_json(folder / CARD, card.model_dump(mode="json"))

@@ -62,7 +62,7 @@ def repeated(items: Sequence[PromptItem], count: int) -> tuple[PromptItem, ...]:
 
 
 def digest(folder: Path) -> str:
-    """sha256 of the *report* set: figures of two models are comparable only where it is equal."""
+    """sha256 of the *report* set: metrics of two models are comparable only where it is equal."""
     return hashlib.sha256((folder / "report.json").read_bytes()).hexdigest()
 
 

@@ -5,9 +5,9 @@ for prompt sets. A world of one's own (`components.portraits`) plugs in judge, p
 """
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.plugins import dotted
 from components.recipe import Bound, Count, Frozen, PackageConfig, PromoteConfig, Recipe, Share, StepConfig
@@ -25,8 +25,8 @@ class ModelConfig(Frozen):
     resolution: int = Field(512, ge=32, le=2048, multiple_of=8, description="Side of a training picture, pixels.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="Precision of frozen weights; auto: bfloat16 on a GPU, float32 on a CPU (training steps in "
-        "bfloat16 where the processor multiplies in it).",
+        description="Precision of frozen weights; auto: bfloat16 on a GPU (float16 before Ampere), float32 on a CPU "
+        "(training steps in bfloat16 where the processor multiplies in it).",
     )
 
 
@@ -65,6 +65,11 @@ class DatasetSection(Frozen):
     license: str | None = Field(
         None, description="Licence of pictures that state none of their own; null: what provenance.json says."
     )
+    masks: str | None = Field(
+        None,
+        description="Where the loss counts: alpha (of the pictures), or a folder of grey pictures of the same names "
+        "(white counts); null: everywhere.",
+    )
 
 
 class TrainSection(Frozen):
@@ -102,6 +107,19 @@ class TrainSection(Frozen):
     export_dtype: Literal["float32", "float16"] = Field(
         "float16", description="Precision of the exported adapter files; A1111 and ComfyUI expect float16."
     )
+    timesteps: Literal["uniform", "logit_normal"] | Annotated[tuple[float, ...], Field(min_length=1)] = Field(
+        "uniform",
+        description="How often timesteps are trained: uniform, logit_normal (the middle most, arXiv 2403.03206), or "
+        "shares of equal parts of the schedule, from clean to noise.",
+    )
+    outside_mask: Share = Field(0.0, description="Weight of the loss outside a picture's mask, where there are masks.")
+
+    @field_validator("timesteps")
+    @classmethod
+    def _shares(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and (min(value) < 0 or sum(value) <= 0):
+            raise ValueError("shares must not be negative, and one must be above 0")
+        return value
 
 
 class DistillSection(Frozen):
@@ -141,7 +159,7 @@ class DistillSection(Frozen):
     first_share: Share = Field(
         0.5, description="Share of path points that begin a path, as the served steps' inputs do."
     )
-    own_from: Share = Field(
+    on_policy_from: Share = Field(
         1.0, description="Share of the steps after which paths begin at the student's own pictures; 1: never."
     )
     adversarial: float = Field(
@@ -181,7 +199,7 @@ class EvaluateSection(Frozen):
     teacher_steps: Count = Field(25, description="Steps of base and LoRA.")
     guidance: float = Field(7.5, ge=1)
     batch_size: Count = 4
-    timing_runs: int = Field(15, ge=3, description="Interleaved runs of each speed figure.")
+    timing_runs: int = Field(15, ge=3, description="Interleaved runs of each speed metric.")
     bootstrap: int = Field(1000, ge=100, description="Resamples behind each interval.")
 
     @model_validator(mode="after")
@@ -241,7 +259,8 @@ class DatasetConfig(ImageStep, DatasetSection):
     """What the dataset stage gets."""
 
     def sources(self) -> dict[str, str]:
-        return {**super().sources(), "data": self.source}
+        masks = {} if self.masks in (None, "alpha") else {"masks": self.masks}
+        return {**super().sources(), "data": self.source, **masks}
 
 
 class TrainConfig(Judged, TrainSection):
@@ -279,7 +298,7 @@ class ImageRecipe(Recipe):
     model: ModelConfig = Field(default_factory=lambda: ModelConfig())
     trigger: str = Field(min_length=1, max_length=64, description="Word that calls the character or style.")
     judge: JudgeConfig | None = Field(
-        None, description="Who chooses the checkpoint and measures; null: the validation loss chooses, few figures."
+        None, description="Who chooses the checkpoint and measures; null: the validation loss chooses, few metrics."
     )
     prompts: str | None = Field(
         None, description="Folder of prompt sets with known answers; null: the dataset's own captions."

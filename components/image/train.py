@@ -23,6 +23,7 @@ from components.image.judging import open_judge
 from components.image.lora import Adapter, attach
 from components.image.promptset import PromptItem, load, with_trigger
 from components.image.recipe import TrainConfig
+from components.image.sheets import grid
 from components.statistics import adherence_of, mean
 from components.training.curves import draw_curves
 from components.training.loop import Loop, Plan, seed_of
@@ -113,17 +114,18 @@ class Trainer:
         batch = self.order[index]
         latents, condition = self.data.batch(batch, generator, empty_share=self.config.empty_caption_share)
         condition = condition.sized(self.data.sizes(batch))
-        t = timesteps(len(latents), len(self.bundle.schedule), generator)
+        t = timesteps(len(latents), len(self.bundle.schedule), generator, self.config.timesteps)
         noise = torch.randn(latents.shape, generator=generator)
         with autocast(self.bundle.device, self.config.model.dtype):
-            return self._loss(latents, condition, t, noise)
+            return self._loss(latents, condition, t, noise, self.data.weights(batch, self.config.outside_mask))
 
-    def _loss(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor) -> Tensor:
+    def _loss(self, latents: Tensor, condition: Condition, t: Tensor, noise: Tensor, weights: Tensor | None) -> Tensor:
         device = self.bundle.device
         x0, eps, t = latents.to(device), noise.to(device), t.to(device)
         schedule = self.bundle.schedule
         output = self.bundle.predict(schedule.add_noise(x0, eps, t), t, condition.to(device))
-        return denoising_loss(schedule, output, x0, eps, t, self.config.min_snr_gamma)
+        places = None if weights is None else weights.to(device)
+        return denoising_loss(schedule, output, x0, eps, t, self.config.min_snr_gamma, places)
 
     @torch.no_grad()
     def validation_loss(self) -> float:
@@ -136,7 +138,8 @@ class Trainer:
             latents = split.latents[number].expand(VALIDATION_TIMES, *split.latents[number].shape)
             noise = torch.randn(latents.shape, generator=generator)
             condition = split.condition(split.captions[number][0]).sized(split.sizes([number])).expand(VALIDATION_TIMES)
-            losses.append(float(self._loss(latents, condition, times.long(), noise)))
+            weights = split.weights([number] * VALIDATION_TIMES, self.config.outside_mask)
+            losses.append(float(self._loss(latents, condition, times.long(), noise, weights)))
         return sum(losses) / len(losses)
 
     def evaluate(self, step: int) -> dict[str, float]:
@@ -145,12 +148,15 @@ class Trainer:
         with replacing(self.out / "adapters" / f"epoch-{epoch}.safetensors") as temporary:
             weights = self.adapter.parameters.items()
             save_file({name: value.detach().cpu().contiguous() for name, value in weights}, temporary)
-        drawn = self._draw()
+        drawn = self._sample_pictures()
         if self.config.samples and drawn:
-            self._save_grid(drawn[: self.config.samples], epoch)
+            path = self.out / "samples" / f"epoch-{epoch}.png"
+            with replacing(path) as temporary:
+                grid(drawn[: self.config.samples], across=4).save(temporary, format="PNG")
+            self.log.file(path, "samples")
         return {"val_loss": self.validation_loss(), **self._judge(drawn)}
 
-    def _draw(self) -> list[Image.Image]:
+    def _sample_pictures(self) -> list[Image.Image]:
         """Pictures of the select prompts, which are the samples too; without them, of captions."""
         if not self._prompts:
             return []
@@ -194,17 +200,6 @@ class Trainer:
             return {"style": styled, "score": styled}
         return {"adherence": followed, "style": styled, "score": styled * followed}
 
-    def _save_grid(self, drawn: Sequence[Image.Image], epoch: int) -> None:
-        path = self.out / "samples" / f"epoch-{epoch}.png"
-        width, height = drawn[0].size
-        columns = min(len(drawn), 4)
-        grid = Image.new("RGB", (columns * width, math.ceil(len(drawn) / columns) * height), "white")
-        for place, picture in enumerate(drawn):
-            grid.paste(picture, (place % columns * width, place // columns * height))
-        with replacing(path) as temporary:
-            grid.save(temporary, format="PNG")
-        self.log.file(path, "samples")
-
 
 def choose(evaluations: Sequence[Row]) -> tuple[Row, str]:
     """The best checkpoint and why: highest score, then lowest validation loss; without a judge, the latter."""
@@ -220,18 +215,50 @@ def _span(rows: Sequence[Row], name: str) -> str:
     return f"{min(values):.4f} to {max(values):.4f}"
 
 
-def timesteps(count: int, length: int, generator: Generator) -> Tensor:
-    """Training timesteps [count] in [0, length): each uniform, together evenly spread (VDM, arXiv 2107.00630, I.1)."""
+def timesteps(count: int, length: int, generator: Generator, density: str | Sequence[float] = "uniform") -> Tensor:
+    """Training timesteps [count] in [0, length), evenly spread under `density` (VDM, arXiv 2107.00630, I.1)."""
     offset = torch.rand(1, generator=generator)
     spread = (offset + torch.arange(count) / count) % 1
-    return (spread[torch.randperm(count, generator=generator)] * length).long().clamp(max=length - 1)
+    places = quantile(spread[torch.randperm(count, generator=generator)], density)
+    return (places * length).long().clamp(max=length - 1)
+
+
+def quantile(u: Tensor, density: str | Sequence[float]) -> Tensor:
+    """Where shares u [N] in [0, 1) of a density over [0, 1] lie below: its inverse distribution function.
+
+    Args:
+        density: uniform; logit_normal (arXiv 2403.03206, section 3.1, m = 0, s = 1); or shares of equal parts.
+    """
+    if density == "uniform":
+        return u
+    if density == "logit_normal":
+        normal: Tensor = torch.special.ndtri(u)
+        return normal.sigmoid()
+    shares = torch.tensor(density, dtype=torch.float64)
+    ends = shares.cumsum(0) / shares.sum()
+    part = torch.searchsorted(ends, u.double(), right=True).clamp(max=len(shares) - 1)
+    inside = (u - ends[part]) * shares.sum() / shares[part] + 1
+    return ((part + inside) / len(shares)).to(u)
 
 
 def denoising_loss(
-    schedule: NoiseSchedule, output: Tensor, x0: Tensor, noise: Tensor, t: Tensor, gamma: float | None
+    schedule: NoiseSchedule,
+    output: Tensor,
+    x0: Tensor,
+    noise: Tensor,
+    t: Tensor,
+    gamma: float | None,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean squared error of the prediction [B, C, h, w], weighted per sample by `min_snr_weight`."""
-    errors = (output - schedule.target(x0, noise, t)).square().mean(dim=(1, 2, 3))
+    """Mean squared error of the prediction [B, C, h, w], weighted per sample by `min_snr_weight`.
+
+    Args:
+        weights: of places [B, 1, h, w]; the error of a picture is the weighted mean over its own places.
+    """
+    squared = (output - schedule.target(x0, noise, t)).square()
+    if weights is not None:
+        squared = squared * weights / weights.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
+    errors = squared.mean(dim=(1, 2, 3))
     return (errors if gamma is None else errors * min_snr_weight(schedule, t, gamma)).mean()
 
 

@@ -87,7 +87,7 @@ class _Residual(nn.Module):
 
 
 class Judge:
-    """A trained judge. `digest` names it (figures of two judges do not compare); `accuracy` is its own."""
+    """A trained judge. `digest` names it (metrics of two judges do not compare); `accuracy` is its own."""
 
     def __init__(self, network: JudgeNetwork, config: Mapping[str, Any], digest: str) -> None:
         self.network = network.eval()

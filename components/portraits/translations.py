@@ -1,4 +1,4 @@
-"""Japanese twins of English prompts: one sentence that asks for the same. Shares no table with what reads it."""
+"""English prompts as one Japanese sentence that asks for the same. Shares no table with what reads it."""
 
 from collections.abc import Mapping
 

@@ -37,7 +37,7 @@ class Reader:
     """What a recipe names by `reader`; the rooms of the models know nothing else of who reads.
 
     The rest is for the evaluation of prompts: our own attack, the attributes as a Japanese sentence, and kinds of
-    mistakes that others have collected. A reader without them is used all the same, and those figures are left out.
+    mistakes that others have collected. A reader without them is used all the same, and those metrics are left out.
     """
 
     name: str

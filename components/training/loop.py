@@ -10,11 +10,12 @@ resumed run repeats the uninterrupted one bit for bit on a CPU.
 
 import contextlib
 import hashlib
+import json
 import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -30,6 +31,7 @@ from components.contracts import RunLog
 from components.errors import EnvironmentProblem, KyaraError, ModelError
 from components.training import checkpoint
 from components.training.checkpoint import Checkpoint
+from components.training.schedules import Schedule
 
 Loss = Callable[[int, Generator], Tensor]
 Evaluate = Callable[[int], Mapping[str, float]]
@@ -46,7 +48,7 @@ class Plan:
     learning_rate: float
     keep: int = 2
     warmup_share: float = 0.0
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant"] | Schedule = "cosine"
     weight_decay: float = 0.0
     clip: float = 1.0
     accumulation: int = 1
@@ -54,7 +56,12 @@ class Plan:
     epoch_steps: int | None = None
 
     def rate(self, step: int) -> float:
-        """Learning rate of step 0, 1, ...: a linear rise, then half a cosine to 0 (arXiv 1608.03983) or no change."""
+        """Learning rate of step 0, 1, ...: a linear rise, then half a cosine to 0 (arXiv 1608.03983) or no change.
+
+        A schedule of one's own is a factor on the peak, from the first step to the last.
+        """
+        if callable(self.schedule):
+            return self.learning_rate * max(self.schedule(step / self.steps, step), 0.0)
         warmup = round(self.warmup_share * self.steps)
         if step < warmup:
             return self.learning_rate * (step + 1) / (warmup + 1)
@@ -92,6 +99,7 @@ class Loop:
         state: more tensors that checkpoints hold and resume restores in place (an EMA, say).
         folder: name of a checkpoint after so many steps.
         record: file with all rows, rewritten at each checkpoint.
+        optimizers: default AdamW at the plan's rate; their own rates are peaks, by the same schedule.
     """
 
     def __init__(
@@ -106,6 +114,7 @@ class Loop:
         state: Mapping[str, Tensor] | None = None,
         folder: Callable[[int], str] = "checkpoint-step-{}".format,
         record: str = "training_log.json",
+        optimizers: Sequence[torch.optim.Optimizer] | None = None,
     ) -> None:
         self.plan, self.model, self.out, self.log = plan, model, out, log
         self.parameters, self.state = dict(parameters), dict(state or {})
@@ -118,7 +127,9 @@ class Loop:
         self._quiet_until = 0
         self._saved = -1
         self._updating = False
-        self._accelerator, self._optimizer = _accelerate(plan, model, list(self.parameters.values()))
+        own = optimizers or (_adamw(plan, self.parameters.values()),)
+        self._accelerator, self._optimizers = _accelerate(plan, model, own)
+        self._peaks = [group["lr"] for group in self._groups()]
 
     def run(
         self,
@@ -128,7 +139,18 @@ class Loop:
         evaluate: Evaluate | None = None,
         after: Callable[[], None] | None = None,
     ) -> None:
-        """Train to the end of the plan, from the newest sound checkpoint where there is one.
+        """Train to the end of the plan, from the newest sound checkpoint where there is one. See `steps`."""
+        deque(self.steps(loss, before=before, evaluate=evaluate, after=after), maxlen=0)
+
+    def steps(
+        self,
+        loss: Loss,
+        *,
+        before: Callable[[int], None] | None = None,
+        evaluate: Evaluate | None = None,
+        after: Callable[[], None] | None = None,
+    ) -> Iterator[int]:
+        """As `run`, yielding the number of steps done after each. Closing the iterator saves as an interruption does.
 
         Args:
             loss: see the module; a scalar with gradient.
@@ -153,6 +175,7 @@ class Loop:
                 if self.plan.is_checkpoint(self.step):
                     self.save(self.folder(self.step))
                     self._evaluate(evaluate)
+                yield self.step
         except BaseException as error:
             self._rescue(error)
             if isinstance(error, torch.OutOfMemoryError):
@@ -193,15 +216,17 @@ class Loop:
         """One optimizer step. `_updating` is set while weights, step number and curves do not belong together."""
         started = time.perf_counter()
         rate = self.plan.rate(self.step)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.zero_grad()
+        for group, peak in zip(self._groups(), self._peaks, strict=True):
+            group["lr"] = rate if peak == self.plan.learning_rate else rate * (peak / self.plan.learning_rate)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
         parts = range(self.step * self.plan.accumulation, (self.step + 1) * self.plan.accumulation)
         value = sum(self._backward(loss, index) for index in parts) / len(parts)
         norm = float(self._accelerator.clip_grad_norm_(self.parameters.values(), self.plan.clip))
         self._check(value, norm, rate)
         self._updating = True
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
         if after is not None:
             after()
         self.step += 1
@@ -276,12 +301,7 @@ class Loop:
         """Put weights, optimizer and curves back; tensors are filled in place, so that memory formats stay."""
         with torch.no_grad():
             _fill(self.parameters, found.tensors("weights"))
-            moments = found.tensors("optimizer")
-            for name, parameter in self.parameters.items():
-                state = self._optimizer.state[parameter]
-                state["step"] = moments[f"{name}.step"].to(_steps_device(self._optimizer, parameter))
-                for moment in ("exp_avg", "exp_avg_sq"):
-                    state[moment] = torch.empty_like(parameter).copy_(moments[f"{name}.{moment}"])
+            self._restore_moments(found.tensors("optimizer"))
             if self.state:
                 _fill(self.state, found.tensors("state"))
         if self._accelerator.scaler is not None:
@@ -298,15 +318,53 @@ class Loop:
             values = {key: value for key, value in row.items() if key not in ("step", "epoch")}
             self.log.metrics(values, int(row["step"]))
 
+    @property
+    def recent_loss(self) -> float:
+        """Mean of the losses since the last row of the curves, or that row's; NaN before the first step."""
+        rows = [row["loss"] for row in self.rows[-1:]]
+        values = self._window or rows
+        return sum(values) / len(values) if values else math.nan
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self._optimizers for group in optimizer.param_groups]
+
     def _moments(self) -> dict[str, Tensor]:
+        """What the optimizers remember, as <parameter>.<key>."""
+        names = {id(parameter): name for name, parameter in self.parameters.items()}
         moments: dict[str, Tensor] = {}
-        for name, parameter in self.parameters.items():
-            moments |= {f"{name}.{key}": value for key, value in self._optimizer.state[parameter].items()}
+        for optimizer in self._optimizers:
+            for parameter, state in optimizer.state.items():
+                moments |= {f"{names[id(parameter)]}.{key}": value for key, value in state.items()}
         return moments
 
+    def _restore_moments(self, moments: Mapping[str, Tensor]) -> None:
+        kept: dict[str, dict[str, Tensor]] = {}
+        for name, value in moments.items():
+            parameter, _, key = name.rpartition(".")
+            kept.setdefault(parameter, {})[key] = value
+        known = {id(parameter): name for name, parameter in self.parameters.items()}
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    for key, value in kept.get(known[id(parameter)], {}).items():
+                        optimizer.state[parameter][key] = _placed(group, parameter, key, value)
 
-def _accelerate(plan: Plan, model: nn.Module, parameters: list[nn.Parameter]) -> tuple[Any, Any]:
-    """An Accelerator for the model's device and precision, and AdamW prepared by it.
+
+def read_steps(plan: Path) -> int | None:
+    """Steps that a file {"steps": n} plans; None where nothing readable plans any."""
+    try:
+        steps = json.loads(plan.read_text(encoding="utf-8"))["steps"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return steps if isinstance(steps, int) and steps > 0 else None
+
+
+def _adamw(plan: Plan, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
+
+
+def _accelerate(plan: Plan, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> tuple[Any, list[Any]]:
+    """An Accelerator for the model's device and precision, and the optimizers prepared by it.
 
     Raises:
         EnvironmentProblem: a launcher started several processes.
@@ -325,10 +383,9 @@ def _accelerate(plan: Plan, model: nn.Module, parameters: list[nn.Parameter]) ->
         mixed_precision=PRECISIONS[first.dtype],
         gradient_accumulation_steps=plan.accumulation,
     )
-    optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
     prepared = accelerator.prepare_model(model)
     assert prepared is model, "accelerate wraps a model only for several processes"
-    return accelerator, accelerator.prepare_optimizer(optimizer)
+    return accelerator, [accelerator.prepare_optimizer(optimizer) for optimizer in optimizers]
 
 
 def _fill(targets: Mapping[str, Tensor], sources: Mapping[str, Tensor]) -> None:
@@ -339,6 +396,8 @@ def _fill(targets: Mapping[str, Tensor], sources: Mapping[str, Tensor]) -> None:
         target.copy_(sources[name])
 
 
-def _steps_device(optimizer: Any, parameter: Tensor) -> torch.device:
-    """Fused AdamW counts its steps beside the parameter."""
-    return parameter.device if optimizer.param_groups[0]["fused"] else torch.device("cpu")
+def _placed(group: Mapping[str, Any], parameter: Tensor, key: str, value: Tensor) -> Tensor:
+    """A moment in its parameter's memory format; AdamW counts its steps beside the parameter only where it is fused."""
+    if key == "step":
+        return value.to(parameter.device if group.get("fused") else torch.device("cpu"))
+    return torch.empty_like(parameter).copy_(value)

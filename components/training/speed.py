@@ -14,10 +14,11 @@ def autocast(device: torch.device, dtype: str = "auto") -> torch.autocast:
     On two cores with AVX-512 BF16 a step of the embedded base takes 0.70 s, 1.18 s without. Weights and gradients stay
     float32. A recipe that names a dtype gets that one.
     """
-    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "auto" and _multiplies_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "auto" and multiplies_bfloat16(device))
 
 
-def _multiplies_bfloat16(device: torch.device) -> bool:
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     can = torch.cpu.get_capabilities()

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from components.errors import DataError
-from components.image.evaluation.figures import Figures
+from components.image.evaluation.metrics import Metrics
 from components.prompting.schema import RobustPrompt
 
 REPORT = Path(__file__).parent / "open" / "report.txt"
@@ -117,9 +117,9 @@ def lost(prompt: OpenPrompt, became: str, translations: Mapping[str, Sequence[st
     return len(words) - kept
 
 
-def figures(found: Sequence[Harm]) -> Figures:
+def metrics(found: Sequence[Harm]) -> Metrics:
     """`harm.words`, `harm.sure`, the worst category, and each category."""
-    result = Figures()
+    result = Metrics()
     shares = {
         category: _share([each for each in found if each.prompt.category == category])
         for category in dict.fromkeys(each.prompt.category for each in found)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from components.contracts import RunLog
 from components.errors import EnvironmentProblem
-from components.image.evaluation.figures import Figures
+from components.image.evaluation.metrics import Metrics
 from components.image.promptset import PromptItem
 from components.prompting.reader import Collected, Reader
 from components.prompting.schema import RobustPrompt
@@ -13,12 +13,12 @@ FEWEST = 10
 """Hits from which an attribute may be the worst."""
 
 
-def figures(items: Sequence[PromptItem], reader: Reader, write: Callable[[str], RobustPrompt], log: RunLog) -> Figures:
+def metrics(items: Sequence[PromptItem], reader: Reader, write: Callable[[str], RobustPrompt], log: RunLog) -> Metrics:
     """`outside.<kind>`: of the attributes whose words were hit the share that is read rightly, with the worst of them.
 
     `outside.<kind>.all` counts the attributes beside them too. Kinds whose collections are not installed are left out.
     """
-    result = Figures()
+    result = Metrics()
     for kind, attack in reader.outside.items():
         try:
             _measure(result, f"outside.{kind}", items, attack, write)
@@ -28,7 +28,7 @@ def figures(items: Sequence[PromptItem], reader: Reader, write: Callable[[str], 
 
 
 def _measure(
-    result: Figures,
+    result: Metrics,
     name: str,
     items: Sequence[PromptItem],
     attack: Collected,

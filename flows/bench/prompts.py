@@ -12,7 +12,7 @@ from typing import Any
 from components.artifact import pointed, write_json
 from components.errors import DataError, RequestError
 from components.image import promptset
-from components.image.evaluation.prompting import PromptExam
+from components.image.evaluation.prompting import PromptBenchmark
 from components.image.evaluation.robustness import too_weak
 from components.image.generation.latent import load_variant
 from components.image.judging import open_judge
@@ -38,7 +38,7 @@ def run(
     """Measure on 512 prompts and write `out` (JSON); calibration, picture grid and plot go to the folder beside it.
 
     Raises:
-        DataError: an attack is too weak to prove anything (the figures are written all the same).
+        DataError: an attack is too weak to prove anything (the metrics are written all the same).
         ArtifactError: the recipe has no champion.
     """
     if modes != "current":
@@ -53,18 +53,18 @@ def run(
     folders = {name: settings().resolve(path) for name, path in config.sources().items()}
     judge, prompts, reader = open_judge(config.judge, folders), folders["prompts"], plugin("reader", config.reader)
     with ConsoleLog("prompts") as log:
-        exam = PromptExam(config, bundle, reader, judge, prompts, out.with_suffix(""), log)
-        found = exam.measure(COUNT, exam.calibrate(config.calibrate_count))
-        found.values |= harm.figures(harm.harm(harm.OpenList.load(), exam.write, rendered)).values
-        found.values |= outside.figures(promptset.load(prompts, "report", COUNT), reader, exam.write, log).values
+        benchmark = PromptBenchmark(config, bundle, reader, judge, prompts, out.with_suffix(""), log)
+        found = benchmark.measure(COUNT, benchmark.calibrate(config.calibrate_count))
+        found.values |= harm.metrics(harm.harm(harm.OpenList.load(), benchmark.write, rendered)).values
+        found.values |= outside.metrics(promptset.load(prompts, "report", COUNT), reader, benchmark.write, log).values
     texts = [item.prompt for item in promptset.load(prompts, "report", TIMED)]
-    found.put("lexicon.ms", _milliseconds(exam.write, texts))
+    found.put("lexicon.ms", _milliseconds(benchmark.write, texts))
     found.put("cache.hit_ms", _hit_milliseconds(reader, texts))
-    figures = {"recipe": recipe.name, "model": model.digest, "judge": judge.digest, **found.values}
-    write_json(out, figures)
+    metrics = {"recipe": recipe.name, "model": model.digest, "judge": judge.digest, **found.values}
+    write_json(out, metrics)
     if weak := too_weak(found):
         raise DataError(f"the attacks are too weak: {'; '.join(weak)}.", hint="Raise their rate.")
-    return figures
+    return metrics
 
 
 def _milliseconds(call: Callable[[str], object], texts: Sequence[str]) -> float:

@@ -1,4 +1,4 @@
-"""`kyara bench quality`: the demo's figures on 512 prompts; on request for both distill modes."""
+"""`kyara bench quality`: the demo's metrics on 512 prompts; on request for both distill modes."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from components.image.recipe import ImageRecipe
 from components.recipe import Recipe, merge
 from components.runlog import ConsoleLog
 from components.runner import run_stage, stage_folder
-from flows.demo import figures as told_by
+from flows.demo import metrics as told_by
 from flows.stage import open_recipe
 
 MODES = {"current": (), "both": ("lora", "full")}
@@ -25,7 +25,7 @@ def run(
     """Measure and write `out` (JSON, the keys of report.json) and the grids beside it; interrupted, it resumes.
 
     Args:
-        modes: `current`, the recipe's own distill mode; `both`: the other one is distilled too, and its figures are
+        modes: `current`, the recipe's own distill mode; `both`: the other one is distilled too, and its metrics are
             there under `<mode>.`, such as `full.lcm4.adherence`.
 
     Raises:
@@ -39,13 +39,13 @@ def run(
     if not isinstance(recipe, ImageRecipe) or recipe.distill is None:
         raise RequestError(f"recipe {recipe.name!r} has no distilled picture model.", hint="Name one that has.")
     own = recipe.distill.mode
-    figures: dict[str, Any] = {"recipe": recipe.name, "distill.mode": own, "dvc.digest": data_digest()}
+    metrics: dict[str, Any] = {"recipe": recipe.name, "distill.mode": own, "dvc.digest": data_digest()}
     for mode in MODES[modes] or (own,):
         variant = _variant(recipe_name, overrides or {}, recipe, mode)
         measured = _measure(recipe, variant, mode, out, shared=mode == own)
-        figures |= measured if mode == own else {f"{mode}.{name}": value for name, value in measured.items()}
-    write_json(out, figures)
-    return figures
+        metrics |= measured if mode == own else {f"{mode}.{name}": value for name, value in measured.items()}
+    write_json(out, metrics)
+    return metrics
 
 
 def _variant(name: str, overrides: Mapping[str, Any], recipe: Recipe, mode: str) -> Recipe:

@@ -119,7 +119,7 @@ def test_an_object_store_that_fails_costs_no_computation(
 
 
 def test_an_error_without_words_is_named(run: str) -> None:
-    with pytest.raises(TrackingError, match=r"cannot be used: ValueError\(\)"), tracking._asking("it"):
+    with pytest.raises(TrackingError, match=r"cannot be used: ValueError\(\)"), tracking._translated_errors("it"):
         raise ValueError
 
 

@@ -52,7 +52,7 @@ def test_a_folder_and_a_row_go_through_everything(
             answer = httpx.post(f"{running.url}/generate", json={"count": 2}, timeout=30, trust_env=False)
         assert (answer.status_code, answer.content, answer.headers["x-kyara-model"]) == (200, b"an", "letters:1")
         assert answer.headers["content-type"].startswith("text/plain")
-        page = report.write({**demo.figures(opened), **first}, opened, folder / "out")
+        page = report.write({**demo.metrics(opened), **first}, opened, folder / "out")
         assert "letters:1" in page.read_text(encoding="utf-8")
 
 

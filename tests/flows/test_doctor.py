@@ -5,6 +5,7 @@ import sys
 import tomllib
 
 import pytest
+import torch
 
 from components.settings import REPOSITORY, settings
 from flows import doctor
@@ -40,6 +41,15 @@ def test_a_port_in_use_is_a_note_with_its_setting(monkeypatch: pytest.MonkeyPatc
         settings.cache_clear()
         finding = find(f"port {port}")
     assert finding.state == "note" and "in use" in finding.found and "KYARA_MLFLOW_PORT" in finding.advice
+
+
+@pytest.mark.parametrize(("has_bfloat16", "said"), [(True, "about 10 minutes on two cores with"), (False, "about 18")])
+def test_the_demo_says_how_long_it_takes_on_this_processor(
+    has_bfloat16: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capabilities = {"avx512_bf16": has_bfloat16, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert said in doctor.demo_forecast()
 
 
 def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

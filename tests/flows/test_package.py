@@ -28,7 +28,7 @@ from flows.package import (
     source_files,
     tag_of,
 )
-from flows.ports import free_port, refusal
+from flows.ports import bind_error, free_port
 from flows.processes import answers
 from flows.server import Server, serve, smoke
 from tests.promoted import home, tiny_recipe, tiny_version
@@ -58,7 +58,7 @@ def test_only_what_serves_is_shipped() -> None:
         "components/image/generator.py",
         "components/image/families/sdxl.py",
     } <= files
-    rooms = ("image/dataset", "image/train", "image/distillation", "image/evaluation", "image/lora", "image/export")
+    rooms = ("image/dataset", "image/train", "image/distillation", "image/evaluation", "image/export")
     rooms += ("training", "portraits/world", "runner", "tracking")
     assert not [file for file in files if file.startswith(tuple(f"components/{room}" for room in rooms))]
     assert not [file for file in files if file.startswith("flows/")]
@@ -162,7 +162,7 @@ def test_serving_ends_with_the_command_also_with_work_under_way(tag: str, number
         asking.join()
     assert command.returncode == 0 and "Traceback" not in output
     assert len(family) > 1 and not any(process.is_running() for process in family)
-    assert refusal(port) is None
+    assert bind_error(port) is None
 
 
 def _ask(url: str, body: dict[str, object]) -> None:

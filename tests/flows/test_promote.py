@@ -13,7 +13,7 @@ from components.modalities import stage_names
 from components.runlog import SilentLog
 from components.runner import run_stage, stage_folder
 from components.settings import settings
-from flows.promote import Promotion, models_folder, promote, recorded_figures, rollback
+from flows.promote import Promotion, models_folder, promote, recorded_metrics, rollback
 from flows.stage import open_recipe
 from tests import stages
 
@@ -28,11 +28,11 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def make(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Run the stages with these figures and promote; a new `seed` is a new model."""
+    """Run the stages with these metrics and promote; a new `seed` is a new model."""
     stages.install(monkeypatch)
 
-    def produce(figures: Mapping[str, Any] | None = None, *, seed: int = 0) -> Promotion:
-        recipe = open_recipe(str(stages.write_recipe(tmp_path, name, figures, seed=seed)))
+    def produce(metrics: Mapping[str, Any] | None = None, *, seed: int = 0) -> Promotion:
+        recipe = open_recipe(str(stages.write_recipe(tmp_path, name, metrics, seed=seed)))
         for stage in stage_names(recipe):
             run_stage(recipe, stage, SilentLog())
         run = tracking.start_run(name, "product", {})
@@ -56,7 +56,7 @@ def test_the_first_good_model_is_the_champion(make: Make, name: str) -> None:
     assert made.folder == folder_of(name) / "1" == pointed(folder_of(name))
     champion = tracking.champion(name)
     assert champion is not None and champion.number == "1" and champion.tags["state"] == "accepted"
-    assert recorded_figures(champion)["lora.style"] == 0.97
+    assert recorded_metrics(champion)["lora.style"] == 0.97
     card = json.loads((made.folder / "model.json").read_text(encoding="utf-8"))
     assert card["version"] == "1" and card["parents"]["mlflow.run_id"] == champion.run_id
     assert made.labels["mlflow_run_id"] == champion.run_id and made.labels["mlflow_version"] == "1"

@@ -56,8 +56,8 @@ def test_a_recipe_runs_through_every_stage(name: str, pictures: Path, home: Path
         assert not run_stage(recipe, stage, SilentLog()).skipped
     for stage in stage_names(recipe):
         assert run_stage(recipe, stage, SilentLog()).skipped
-    figures = json.loads((stage_folder(recipe, "evaluate") / "metrics.json").read_text(encoding="utf-8"))
-    assert set(recipe.promote.thresholds) <= set(figures) and figures["speed.total"] > 0
+    metrics = json.loads((stage_folder(recipe, "evaluate") / "metrics.json").read_text(encoding="utf-8"))
+    assert set(recipe.promote.thresholds) <= set(metrics) and metrics["speed.total"] > 0
 
 
 def test_a_recipe_that_distils_nothing_serves_its_lora(pictures: Path, home: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_recipe_that_distils_nothing_serves_its_lora(pictures: Path, home: Pat
     made.assemble(recipe, stage_outputs(recipe), home / "model", version="1", parents={})
     generator = made.load(home / "model", {"engine": "eager"})
     *previews, done = generator.run(made.Request(prompt="a girl", seed=1))
-    assert (len(previews), generator.card["mode"], done.metadata["sampler"]) == (2, "none", "ddim")
+    assert (len(previews), generator.card["mode"], done.metadata["sampler"]) == (2, "none", "dpmpp_2m")
     assert done.metadata["guidance_scale"] == recipe.step("evaluate").guidance
 
 

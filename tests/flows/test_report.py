@@ -11,6 +11,7 @@ from components.modalities import parse_recipe
 from components.recipe import Goal, Recipe
 from components.runner import stage_folder
 from flows.report import render, texts, write
+from flows.ui import WORDS
 
 REPORT = {
     "lora.style": 0.96,
@@ -44,7 +45,7 @@ def recipe(home: Path) -> Recipe:
 
 def test_page_loads_nothing_from_outside(recipe: Recipe) -> None:
     page = render(REPORT, recipe)
-    assert re.findall(r"(?:src|href)=\"(?!data:)", page) == []
+    assert re.findall(r"(?:src|(?<!<a )href)=\"(?!data:)", page) == []
     assert "data:image/png;base64," in page
 
 
@@ -62,6 +63,14 @@ def test_page_shows_figures_goals_and_reasons_in_both_languages(recipe: Recipe) 
         "glasses=yes",
     ):
         assert text in page
+
+
+def test_the_tracked_pages_are_linked(recipe: Recipe) -> None:
+    pages = {what: f"http://127.0.0.1:5000/#/{what}?a=1&b=2" for what in WORDS}
+    page = render({**REPORT, "pages": pages}, recipe)
+    for what in WORDS:
+        assert f'<a href="http://127.0.0.1:5000/#/{what}?a=1&amp;b=2">' in page
+    assert "<a " not in render(REPORT, recipe)
 
 
 def test_a_refusal_leads_the_page(recipe: Recipe) -> None:

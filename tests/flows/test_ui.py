@@ -1,16 +1,18 @@
 """The real Prefect and MLflow servers of `kyara ui`: closed to other pages, open to their own and to our programs."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 
+from components import tracking
 from components.settings import REPOSITORY, settings
 from flows.ports import free_port
 from flows.ui import pages
@@ -38,16 +40,23 @@ if __name__ == "__main__":
 """
 
 
+class Servers(NamedTuple):
+    """Their addresses, and the lines that `kyara ui` prints after these."""
+
+    prefect: str
+    mlflow: str
+    lines: Iterator[str]
+
+
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """Addresses of Prefect and MLflow."""
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with home(tmp_path_factory.mktemp("ui")):
         os.environ |= {"KYARA_PREFECT_PORT": str(free_port()), "KYARA_MLFLOW_PORT": str(free_port())}
         os.environ.pop("PREFECT_API_URL", None)
         settings.cache_clear()
         serving = pages()
         try:
-            yield next(serving), next(serving)
+            yield Servers(next(serving), next(serving), serving)
         finally:
             serving.close()
 
@@ -56,8 +65,19 @@ def ask(method: str, url: str, body: Any = None, **headers: str) -> httpx.Respon
     return httpx.request(method, url, json=body, headers=headers, timeout=30, trust_env=False)
 
 
-def test_prefect_answers_no_foreign_page(servers: tuple[str, str]) -> None:
-    prefect, _ = servers
+def test_the_pages_of_a_recipe_are_printed(servers: Servers) -> None:
+    recipe = tracking.start_run("printed", "run", {"kyara.stage": "produce", "prefect.flow_run_id": "flow-1"})
+    printed = list(itertools.islice(servers.lines, 2))
+    experiment = tracking.experiments()["printed"]
+    assert printed == [
+        f"printed, all runs: {servers.mlflow}/#/experiments/{experiment}/runs?viewStateShareKey=kyara",
+        f"printed, the newest flow run: {servers.prefect}/runs/flow-run/flow-1",
+    ]
+    assert ask("GET", f"{servers.mlflow}/api/2.0/mlflow/runs/get?run_id={recipe}").status_code == 200
+
+
+def test_prefect_answers_no_foreign_page(servers: Servers) -> None:
+    prefect = servers.prefect
     for path in ("/api/health", "/api/csrf-token?client=a", "/"):
         assert ask("GET", prefect + path).status_code == 200
         assert ask("GET", prefect + path, Host="evil.example").status_code == 403
@@ -66,16 +86,16 @@ def test_prefect_answers_no_foreign_page(servers: tuple[str, str]) -> None:
     assert made.status_code == 403 and "access-control-allow-origin" not in made.headers
 
 
-def test_prefect_wants_a_csrf_token(servers: tuple[str, str]) -> None:
-    prefect, _ = servers
+def test_prefect_wants_a_csrf_token(servers: Servers) -> None:
+    prefect = servers.prefect
     assert ask("POST", f"{prefect}/api/flows/", {"name": "x"}).json() == {"detail": "Missing CSRF token."}
     token = ask("GET", f"{prefect}/api/csrf-token?client=me").json()["token"]
     sent = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "me"}
     assert ask("POST", f"{prefect}/api/flows/", {"name": "x"}, **sent).status_code == 201
 
 
-def test_prefects_own_pages_may_ask_also_where_they_were_opened_by_name(servers: tuple[str, str]) -> None:
-    prefect, _ = servers
+def test_prefects_own_pages_may_ask_also_where_they_were_opened_by_name(servers: Servers) -> None:
+    prefect = servers.prefect
     pages_settings = ask("GET", f"{prefect}/ui-settings").json()
     assert pages_settings["csrf_enabled"] and pages_settings["api_url"] == f"{prefect}/api"
     for origin in (prefect, prefect.replace("127.0.0.1", "localhost")):
@@ -85,8 +105,8 @@ def test_prefects_own_pages_may_ask_also_where_they_were_opened_by_name(servers:
         assert ask("OPTIONS", f"{prefect}/api/flows/filter", Origin=origin, **wanted).status_code == 200
 
 
-def test_a_flow_is_queued_and_run_by_a_worker(servers: tuple[str, str], tmp_path: Path) -> None:
-    prefect, _ = servers
+def test_a_flow_is_queued_and_run_by_a_worker(servers: Servers, tmp_path: Path) -> None:
+    prefect = servers.prefect
     (tmp_path / "greeting.py").write_text(DEPLOYED)
     path = os.pathsep.join((str(REPOSITORY), str(tmp_path)))
     variables = {**os.environ, "PREFECT_API_URL": f"{prefect}/api", "PYTHONPATH": path}
@@ -96,8 +116,8 @@ def test_a_flow_is_queued_and_run_by_a_worker(servers: tuple[str, str], tmp_path
     assert (tmp_path / "greeted").read_text() == "hello"
 
 
-def test_mlflow_answers_no_foreign_page(servers: tuple[str, str]) -> None:
-    _, mlflow = servers
+def test_mlflow_answers_no_foreign_page(servers: Servers) -> None:
+    mlflow = servers.mlflow
     create = f"{mlflow}/api/2.0/mlflow/experiments/create"
     for host in ("evil.example", "192.168.0.7:5000", "10.0.0.1"):
         assert ask("POST", create, {"name": "evil"}, Host=host).status_code == 403

@@ -10,7 +10,7 @@ from pathlib import Path
 from components.contracts import RunLog
 from components.errors import DataError
 from components.image.dataset import buckets, captions, duplicates
-from components.image.dataset.picture import Dropped, own_limits, read_picture
+from components.image.dataset.picture import Dropped, own_limits, read_alpha, read_mask, read_picture
 from components.image.recipe import DatasetConfig
 
 
@@ -47,9 +47,17 @@ def find_files(folder: Path, log: RunLog) -> list[str]:
 
 
 def clean(
-    config: DatasetConfig, folder: Path, sizes: Sequence[buckets.Size], images: Path, log: RunLog
+    config: DatasetConfig,
+    folder: Path,
+    sizes: Sequence[buckets.Size],
+    images: Path,
+    log: RunLog,
+    masks: Path | None = None,
 ) -> tuple[list[Candidate], list[Dropped]]:
     """Decode every file below `folder`, write what is sound to `images` in one of `sizes`, and drop near-duplicates.
+
+    Args:
+        masks: folder of masks, where the recipe names one; the masks of pictures go to `masks` beside `images`.
 
     Returns:
         Candidates by name, and what was dropped for which reason. `images` may hold more pictures than there are
@@ -58,7 +66,7 @@ def clean(
     files = find_files(folder, log)
 
     def work(name: str) -> Candidate | Dropped:
-        return _examine(config, folder, name, sizes, images)
+        return _examine(config, folder, name, sizes, images, masks)
 
     results: list[Candidate | Dropped] = []
     # Threads, because Pillow decodes and zlib packs outside the interpreter's lock.
@@ -71,7 +79,7 @@ def clean(
 
 
 def _examine(
-    config: DatasetConfig, folder: Path, name: str, sizes: Sequence[buckets.Size], images: Path
+    config: DatasetConfig, folder: Path, name: str, sizes: Sequence[buckets.Size], images: Path, masks: Path | None
 ) -> Candidate | Dropped:
     path = folder / name
     picture = read_picture(
@@ -81,6 +89,9 @@ def _examine(
         return picture
     size = buckets.nearest_bucket(picture.size, sizes)
     identity = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    if config.masks is not None:
+        mask = read_alpha(path) if masks is None else read_mask(masks, name)
+        buckets.fit(mask.resize(picture.size), size).save(images.parent / "masks" / f"{identity}.png")
     buckets.fit(picture, size).save(images / f"{identity}.png", compress_level=1)
     return Candidate(identity, name, picture.size, size, duplicates.look(picture))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from components.artifact import replacing
 from components.contracts import RunLog
 from components.image.dataset.cache import EncodingCache, encoder_digest
-from components.image.dataset.loader import PADDING, caption_key
+from components.image.dataset.loader import MASKS, PADDING, caption_key
 from components.image.families.bundle import Bundle
 from components.image.families.syntax import MAX_CHUNKS
 from components.settings import settings
@@ -33,6 +33,16 @@ def write_encodings(bundle: Bundle, out: Path, captions: Mapping[str, Sequence[s
     _save(out / "latents.safetensors", latents)
     texts = sorted({"", *(caption for variants in captions.values() for caption in variants)})
     _save(out / "text.safetensors", encode_captions(bundle, texts, log))
+
+
+def write_masks(bundle: Bundle, out: Path, ids: Sequence[str]) -> None:
+    """Write masks.safetensors: `out/masks/<id>.png` at the size of latents, [h, w] in [0, 1]."""
+    masks = {}
+    for identity in ids:
+        with Image.open(out / "masks" / f"{identity}.png") as mask:
+            small = mask.resize((mask.width // bundle.scale, mask.height // bundle.scale), Image.Resampling.BOX)
+        masks[identity] = torch.from_numpy(np.array(small)).float() / 255
+    _save(out / MASKS, masks)
 
 
 def encode_pictures(bundle: Bundle, paths: Mapping[str, Path], log: RunLog) -> dict[str, Tensor]:

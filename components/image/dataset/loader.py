@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from components.errors import DataError
 from components.image.families.bundle import Condition
 
+MASKS = "masks.safetensors"
 PADDING = " "
 """A text without words: it fills up the chunks of prompts that are shorter than others of their batch, as `tokenize`
 does. The empty prompt itself may be encoded as zeros (SDXL)."""
@@ -29,12 +30,16 @@ def caption_key(caption: str) -> str:
 
 @dataclass(frozen=True)
 class CachedDataset:
-    """One split. Sample i has latents[i] [C, h, w] (scaled, float32) and captions[i], variants of one caption."""
+    """One split. Sample i has latents[i] [C, h, w] (scaled, float32) and captions[i], variants of one caption.
+
+    `masks` [h, w] by id, in [0, 1], where the loss counts; empty: everywhere.
+    """
 
     index: dict[str, Any]
     samples: tuple[dict[str, Any], ...]
     latents: tuple[Tensor, ...]
     text: dict[str, Tensor]
+    masks: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path, split: Literal["train", "val"]) -> "CachedDataset":
@@ -47,6 +52,7 @@ class CachedDataset:
             index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             latents = load_file(folder / "latents.safetensors")
             text = load_file(folder / "text.safetensors")
+            masks = load_file(folder / MASKS) if (folder / MASKS).is_file() else {}
             samples = tuple(sample for sample in index["samples"] if sample["split"] == split)
             found = tuple(latents[sample["id"]] for sample in samples)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -58,7 +64,7 @@ class CachedDataset:
             raise DataError(
                 f"dataset {str(folder)!r} holds no picture to train on.", hint="Look into dropped.json for the reasons."
             )
-        return cls(index, samples, found, text)
+        return cls(index, samples, found, text, masks)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -77,6 +83,13 @@ class CachedDataset:
         """What SDXL is told of the pictures, [B, 6]: see `Condition.sizes`."""
         rows = (self.samples[index] for index in indices)
         return torch.tensor([_sizes(row) for row in rows], dtype=torch.float32)
+
+    def weights(self, indices: Sequence[int], outside: float) -> Tensor | None:
+        """Weights of places in the loss, [B, 1, h, w]: 1 inside the masks, `outside` around; None without masks."""
+        if not self.masks:
+            return None
+        masks = torch.stack([self.masks[str(self.samples[index]["id"])] for index in indices])
+        return (outside + (1 - outside) * masks)[:, None]
 
     def condition(self, *captions: str) -> Condition:
         """Cached embeddings of captions, [B, T, D] and, for SDXL, [B, P]. The empty caption is cached too.

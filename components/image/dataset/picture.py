@@ -73,6 +73,32 @@ def read_picture(path: Path, name: str, *, min_side: int, max_pixels: int, backg
         return Dropped(name, "corrupt", f"{type(error).__name__}: {error}".splitlines()[0][:200])
 
 
+def read_alpha(path: Path) -> Image.Image:
+    """The opacity of a sound picture as grey, upright; white where it has none."""
+    with Image.open(path, formats=FORMATS) as image:
+        upright = _upright(image)
+    return (
+        upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else Image.new("L", upright.size, 255)
+    )
+
+
+def read_mask(folder: Path, name: str) -> Image.Image:
+    """The mask of the picture `name` (a path below its own folder) as grey: `name` itself, or as PNG.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    for path in (folder / name, (folder / name).with_suffix(".png")):
+        if path.is_file():
+            try:
+                with Image.open(path, formats=FORMATS) as image:
+                    return _upright(image).convert("L")
+            except (OSError, ValueError) as error:
+                raise DataError(f"mask {str(path)!r} cannot be read: {error}.") from error
+    hint = "Every picture needs one: white where the loss counts, black where it does not."
+    raise DataError(f"picture {name!r} has no mask in {str(folder)!r}.", hint=hint)
+
+
 def _upright(image: Image.Image) -> Image.Image:
     image.seek(0)
     image.load()

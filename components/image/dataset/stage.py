@@ -1,5 +1,6 @@
 """The dataset stage for pictures: clean, caption, split, encode."""
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from components.contracts import RunLog
 from components.errors import DataError
 from components.image.dataset import buckets, captions
 from components.image.dataset.clean import Candidate, clean
-from components.image.dataset.encode import write_encodings
+from components.image.dataset.encode import write_encodings, write_masks
 from components.image.dataset.picture import Dropped
 from components.image.dataset.provenance import UNKNOWN, Provenance, combined
 from components.image.families.bundle import Bundle, load_bundle
@@ -42,8 +43,8 @@ class Sample:
 def prepare(config: DatasetConfig, inputs: Mapping[str, Path], out: Path, log: RunLog) -> None:
     """A folder of pictures and captions to the dataset that training reads.
 
-    Writes index.json, dropped.json, summary.json, images/<id>.png, latents.safetensors and text.safetensors. What the
-    same encoder has encoded before comes from a cache.
+    Writes index.json, dropped.json, summary.json, images/<id>.png, latents.safetensors, text.safetensors and, where
+    the recipe wants masks, masks.safetensors. What the same encoder has encoded before comes from a cache.
 
     Raises:
         DataError: the folder is missing or empty, metadata is malformed, no picture can be used, or (with
@@ -55,7 +56,10 @@ def prepare(config: DatasetConfig, inputs: Mapping[str, Path], out: Path, log: R
     described = _described(folder, log)
     bundle = load_bundle(config.model)
     (out / "images").mkdir(parents=True, exist_ok=True)
-    sound, dropped = clean(config, folder, _sizes(config, bundle), out / "images", log)
+    if config.masks is not None:
+        (out / "masks").mkdir(exist_ok=True)
+    sizes = _sizes(config, bundle)
+    sound, dropped = clean(config, folder, sizes, out / "images", log, inputs.get("masks"))
     rows = {item.file: described.get(item.file, {}) for item in sound}
     written = {item.file: _caption(folder / item.file, rows[item.file]) for item in sound}
     silent = [item for item in sound if config.require_captions and not written[item.file]]
@@ -66,6 +70,9 @@ def prepare(config: DatasetConfig, inputs: Mapping[str, Path], out: Path, log: R
     samples = _samples(config, kept, written, origins)
     _clear(out / "images", {sample.id for sample in samples})
     write_encodings(bundle, out, {sample.id: sample.captions for sample in samples}, log)
+    if config.masks is not None:
+        write_masks(bundle, out, [sample.id for sample in samples])
+        shutil.rmtree(out / "masks")
     _report(config, out, samples, sorted(dropped, key=lambda item: item.file), log)
 
 
@@ -180,8 +187,8 @@ def _report(
     log.message(f"{len(samples)} of {len(samples) + len(dropped)} pictures kept; dropped: {reasons}")
     if license == UNKNOWN:
         log.warn("nobody says under which licence these pictures are: set dataset.license, or write provenance.json")
-    figures = {"files": len(samples) + len(dropped), "kept": len(samples)}
-    log.metrics({f"dataset.{name}": count for name, count in figures.items()})
+    metrics = {"files": len(samples) + len(dropped), "kept": len(samples)}
+    log.metrics({f"dataset.{name}": count for name, count in metrics.items()})
     log.metrics({f"dataset.dropped.{reason}": count for reason, count in counts.items()})
     log.table("dropped", [asdict(item) for item in dropped])
     log.file(out / "summary.json")

@@ -28,7 +28,7 @@ class LocalContrast(nn.Module):
     """Latents [B, C, h, w] without their mean over a window; sides of more than WINDOW / 2."""
 
     def forward(self, latents: Tensor) -> Tensor:
-        """As the class says."""
+        """Latents [B, C, h, w] to as many, zero wherever they are flat."""
         around = functional.pad(latents, (WINDOW // 2,) * 4, mode="reflect")
         return latents - functional.avg_pool2d(around, WINDOW, stride=1)
 
@@ -55,7 +55,7 @@ class Adversary:
         """How real the student's pictures do not look, with gradient to them alone: -D(clean) of the hinge loss.
 
         Args:
-            clean: what the student names, [B, C, h, w].
+            clean: the student's estimate of the clean latents, [B, C, h, w].
             real: latents of the dataset's pictures [N, C, h, w].
             generator: CPU; draws the noise.
         """

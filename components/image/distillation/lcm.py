@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from components.image.distillation.students import Student
 from components.image.families.bundle import Condition
 from components.image.families.schedule import NoiseSchedule
-from components.image.generation.sampler import combine, consistency, ddim_move, solver_timesteps
+from components.image.generation.sampler import combine, consistency, ddim_step, solver_timesteps
 from components.image.recipe import DistillConfig
 
 
@@ -49,39 +49,40 @@ class Points:
 
 @dataclass(frozen=True)
 class SolverGrid:
-    """The teacher's solver: `timesteps` [N], rising; each step goes down to `below` [N], where a = `landing` [N].
+    """The teacher's solver: `timesteps` [N], rising; each step goes down to `timesteps_prev` [N], where a is
+    `alphas_prev` [N].
 
     Step i goes from k (i + 1) - 1 to k i - 1; the lowest one ends at t = 0, where f is the identity (LCM, section 4.3).
     """
 
     timesteps: Tensor
-    below: Tensor
-    landing: Tensor
+    timesteps_prev: Tensor
+    alphas_prev: Tensor
 
     @classmethod
     def of(cls, schedule: NoiseSchedule, steps: int) -> "SolverGrid":
         """k = T // steps."""
         timesteps = solver_timesteps(len(schedule), steps)
-        below = (timesteps - len(schedule) // steps).clamp(min=0)
-        return cls(timesteps, below, schedule.alphas[below])
+        previous = (timesteps - len(schedule) // steps).clamp(min=0)
+        return cls(timesteps, previous, schedule.alphas[previous])
 
 
 def solver_step(
-    schedule: NoiseSchedule, cond: Tensor, uncond: Tensor, xt: Tensor, t: Tensor, landing: Tensor, scale: Tensor
+    schedule: NoiseSchedule, cond: Tensor, uncond: Tensor, xt: Tensor, t: Tensor, alpha_prev: Tensor, scale: Tensor
 ) -> Tensor:
-    """The guided teacher's DDIM step from x_t to where a = `landing` (LCM, equations 11 to 14).
+    """The guided teacher's DDIM step from x_t to where a = `alpha_prev` (LCM, equations 11 to 14).
 
     Args:
         cond, uncond: the teacher's outputs in its own parametrisation [B, C, h, w]. Guiding the output equals guiding
             x0 and eps, which are affine in it.
-        t: [B]; landing, scale: [B, 1, 1, 1].
+        t: [B]; alpha_prev, scale: [B, 1, 1, 1].
     """
     output = combine(cond, uncond, scale)
-    return ddim_move(schedule.x0(output, xt, t), schedule.eps(output, xt, t), landing)
+    return ddim_step(schedule.x0(output, xt, t), schedule.eps(output, xt, t), alpha_prev)
 
 
 class LCMDistiller:
-    """What a student names and should name, [B, C, h, w] each: on cached latents, and on points of teacher paths."""
+    """The student's estimate of the clean latents and its target, both [B, C, h, w]: on cached latents and on paths."""
 
     def __init__(self, student: Student, schedule: NoiseSchedule, empty: Condition, config: DistillConfig) -> None:
         """`empty`: the encoded empty prompt [1], on the student's device."""
@@ -99,14 +100,14 @@ class LCMDistiller:
         index = torch.randint(len(self.grid.timesteps), (count,), generator=generator)
         noise = torch.randn(x0.shape, generator=generator).to(device)
         scale = self.guidance(count, generator).to(device)
-        t, below = self.grid.timesteps[index].to(device), self.grid.below[index].to(device)
+        t, t_prev = self.grid.timesteps[index].to(device), self.grid.timesteps_prev[index].to(device)
         xt = self.schedule.add_noise(x0, noise, t)
         with torch.no_grad():
             both = Condition.cat([condition, self.empty.beside(condition)])
-            cond, uncond = self.student.teach(torch.cat([xt, xt]), torch.cat([t, t]), both).chunk(2)
-            landing, wide = self.grid.landing[index].to(device).view(-1, 1, 1, 1), scale.view(-1, 1, 1, 1)
-            lower = solver_step(self.schedule, cond, uncond, xt, t, landing, wide)
-            target = self._f(self.student.aim(lower, below, condition, scale), lower, below)
+            cond, uncond = self.student.predict_teacher(torch.cat([xt, xt]), torch.cat([t, t]), both).chunk(2)
+            alpha_prev, wide = self.grid.alphas_prev[index].to(device).view(-1, 1, 1, 1), scale.view(-1, 1, 1, 1)
+            x_prev = solver_step(self.schedule, cond, uncond, xt, t, alpha_prev, wide)
+            target = self._f(self.student.predict_target(x_prev, t_prev, condition, scale), x_prev, t_prev)
         return self._f(self.student.predict(xt, t, condition, scale), xt, t), target
 
     def on_paths(self, points: Points) -> tuple[Tensor, Tensor]:
@@ -117,7 +118,7 @@ class LCMDistiller:
     @torch.no_grad()
     def clean(self, xt: Tensor, t: Tensor, condition: Condition, scale: Tensor) -> Tensor:
         """f(x_t, t) of the target network, as a served student draws."""
-        return self._f(self.student.aim(xt, t, condition, scale), xt, t)
+        return self._f(self.student.predict_target(xt, t, condition, scale), xt, t)
 
     def guidance(self, count: int, generator: Generator) -> Tensor:
         """Guidance scales [count], uniform in the recipe's range."""

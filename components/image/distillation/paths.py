@@ -26,7 +26,7 @@ from components.image.generation.sampler import lcm_grid
 from components.image.recipe import DistillConfig
 from components.training.loop import seed_of
 
-Draw = Callable[[Tensor, Tensor, Condition, Tensor], Tensor]
+Denoise = Callable[[Tensor, Tensor, Condition, Tensor], Tensor]
 """Clean latents for latents [B, C, h, w] at t [B], a condition and guidance scales [B]."""
 
 
@@ -45,7 +45,7 @@ class Paths:
     scale: Tensor
     condition: Condition
 
-    def draw(self, count: int, first_share: float, generator: Generator) -> Points:
+    def points(self, count: int, first_share: float, generator: Generator) -> Points:
         """`count` random points; about `first_share` of them begin a path."""
         share = torch.where(self.first, first_share / self.first.sum(), (1 - first_share) / (~self.first).sum())
         rows = torch.multinomial(share, count, replacement=True, generator=generator)
@@ -75,9 +75,9 @@ class Guide:
         for t, below in zip(grid, [*grid[1:], -1], strict=True):
             yield t, xt
             steps = torch.full((len(xt),), t, device=xt.device)
-            cond, uncond = self.student.teach(torch.cat([xt, xt]), torch.cat([steps, steps]), both).chunk(2)
-            landing = self.schedule.alphas[below] if below >= 0 else torch.ones(())
-            xt = solver_step(self.schedule, cond, uncond, xt, steps, landing.to(xt.device), scale.view(-1, 1, 1, 1))
+            cond, uncond = self.student.predict_teacher(torch.cat([xt, xt]), torch.cat([steps, steps]), both).chunk(2)
+            alpha_prev = self.schedule.alphas[below] if below >= 0 else torch.ones(())
+            xt = solver_step(self.schedule, cond, uncond, xt, steps, alpha_prev.to(xt.device), scale.view(-1, 1, 1, 1))
         yield 0, xt
 
 
@@ -88,7 +88,7 @@ def walk_paths(
     config: DistillConfig,
     folder: Path,
     log: RunLog,
-    own: Draw | None = None,
+    own: Denoise | None = None,
 ) -> Paths:
     """Walk from pure noise and from noised pictures, for each prompt; parts that `folder` holds are not walked again.
 
@@ -121,7 +121,7 @@ def _walk_part(
     shape: Sequence[int],
     starts: Sequence[int],
     generator: Generator,
-    own: Draw | None,
+    own: Denoise | None,
 ) -> dict[str, Tensor]:
     """`scale` [B]; for each start the points `xt.<start>` [K, B, C, h, w] at `t.<start>` [K], and `end.<start>`.
 

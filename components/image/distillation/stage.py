@@ -22,6 +22,7 @@ from components.image.generation.latent import load_variant, pictures
 from components.image.product import LCM, LORA
 from components.image.promptset import load, with_trigger
 from components.image.recipe import DistillConfig
+from components.image.sheets import grid
 from components.training.curves import draw_curves
 from components.training.loop import Loop, Plan, seed_of
 from components.training.speed import plain_attention
@@ -62,7 +63,10 @@ def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: R
     loop.write_record()
     draw_curves(loop.rows, loop.evaluations, out / "curves.png")
     _save(student, config, parents, out / LCM)
-    _save_grid([*rows, _samples(student.drawing(), config, prompts)], out / "samples.png")
+    rows.append(_samples(student.sampling_bundle(), config, prompts))
+    if rows[0]:  # above the teacher, below the student, equal seeds
+        with replacing(out / "samples.png") as temporary:
+            grid([*rows[0], *rows[1]], across=len(rows[0])).save(temporary, "PNG")
     for made in (out / "samples.png", out / "curves.png", out / loop.record):
         if made.is_file():
             log.file(made)
@@ -93,8 +97,8 @@ class Losses:
         self.own = False
 
     def prepare(self, step: int) -> None:
-        """Walk the student's own paths once their time has come."""
-        if self.walk and not self.own and step >= self.config.own_from * self.config.steps:
+        """Once their time has come, walk paths again from the student's own pictures."""
+        if self.walk and not self.own and step >= self.config.on_policy_from * self.config.steps:
             self.paths, self.own = self.walk(True), True
 
     def after_step(self) -> None:
@@ -104,7 +108,7 @@ class Losses:
             self.adversary.after_step()
 
     def __call__(self, index: int, generator: Generator) -> Tensor:
-        clean, target = self._lesson(index, generator)
+        clean, target = self._estimates(index, generator)
         loss = pseudo_huber(clean, target, self.config.huber_c)
         step = index // self.config.accumulation
         if self.adversary is None or step < self.config.adversarial_from * self.config.steps:
@@ -112,9 +116,9 @@ class Losses:
         real = torch.stack([self.data.latents[number] for number in self.order[index]]).to(self.device)
         return loss + self.config.adversarial * self.adversary.loss(clean, real, generator)
 
-    def _lesson(self, index: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    def _estimates(self, index: int, generator: Generator) -> tuple[Tensor, Tensor]:
         if self.paths is not None and float(torch.rand((), generator=generator)) < self.config.path_share:
-            points = self.paths.draw(self.config.batch_size, self.config.first_share, generator)
+            points = self.paths.points(self.config.batch_size, self.config.first_share, generator)
             return self.distiller.on_paths(points.to(self.device))
         latents, condition = self.data.batch(self.order[index], generator, empty_share=self.config.empty_prompt_share)
         return self.distiller.on_latents(latents.to(self.device), condition.to(self.device), generator)
@@ -148,8 +152,8 @@ def _paths(
     guide = Guide(distiller.student, bundle.schedule, distiller.empty, config.path_steps)
     asked = [prompts[number % len(prompts)] for number in range(config.paths)]
     side = config.model.resolution // bundle.scale
-    shape, draw = (bundle.latent_channels, side, side), distiller.clean if own else None
-    return walk_paths(guide, bundle.encode_prompts(asked), shape, config, folder, log, draw)
+    shape, denoise = (bundle.latent_channels, side, side), distiller.clean if own else None
+    return walk_paths(guide, bundle.encode_prompts(asked), shape, config, folder, log, denoise)
 
 
 def _samples(bundle: Bundle, config: DistillConfig, prompts: Sequence[str]) -> list[Image.Image]:
@@ -165,19 +169,6 @@ def _samples(bundle: Bundle, config: DistillConfig, prompts: Sequence[str]) -> l
         batch_size=config.batch_size,
         size=(config.model.resolution,) * 2,
     )
-
-
-def _save_grid(rows: Sequence[Sequence[Image.Image]], path: Path) -> None:
-    """Above the teacher, below the student, equal seeds."""
-    if not rows[0]:
-        return
-    width, height = rows[0][0].size
-    grid = Image.new("RGB", (width * len(rows[0]), height * len(rows)), "white")
-    for row, images in enumerate(rows):
-        for column, image in enumerate(images):
-            grid.paste(image, (column * width, row * height))
-    with replacing(path) as temporary:
-        grid.save(temporary, "PNG")
 
 
 def _save(student: Student, config: DistillConfig, parents: Mapping[str, str], folder: Path) -> None:

@@ -21,17 +21,17 @@ GUIDANCE_WIDTH = 256
 
 
 class Student(Protocol):
-    """Three voices: the teacher's, the student's, the target's. All take latents [B, C, h, w], t [B]; scale is [B]."""
+    """Teacher, student and target network. All take latents [B, C, h, w] at t [B]; `scale` [B] is the guidance."""
 
     module: Any  # a diffusers UNet
 
-    def teach(self, latents: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def predict_teacher(self, latents: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The teacher's output."""
 
     def predict(self, latents: Tensor, t: Tensor, condition: Condition, scale: Tensor) -> Tensor:
         """The student's output, with gradient."""
 
-    def aim(self, latents: Tensor, t: Tensor, condition: Condition, scale: Tensor) -> Tensor:
+    def predict_target(self, latents: Tensor, t: Tensor, condition: Condition, scale: Tensor) -> Tensor:
         """The target network's output."""
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -46,8 +46,8 @@ class Student(Protocol):
     def save(self, folder: Path) -> None:
         """Write the student as `load_variant` reads it."""
 
-    def drawing(self) -> Bundle:
-        """A bundle that draws with the student."""
+    def sampling_bundle(self) -> Bundle:
+        """A bundle whose UNet is the student, to sample with."""
 
 
 class LoraStudent:
@@ -63,7 +63,7 @@ class LoraStudent:
         self._bundle, self._dtype = copy.copy(bundle), config.model.dtype
         self._bundle.lcm = facts(config)
 
-    def teach(self, latents: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def predict_teacher(self, latents: Tensor, t: Tensor, condition: Condition) -> Tensor:
         self.module.disable_adapters()
         try:
             return self.predict(latents, t, condition)
@@ -74,7 +74,7 @@ class LoraStudent:
         with autocast(self._bundle.device, self._dtype):
             return self._bundle.predict(latents, t, condition)
 
-    aim = predict
+    predict_target = predict
 
     def parameters(self) -> dict[str, nn.Parameter]:
         return self._adapter.parameters
@@ -88,7 +88,7 @@ class LoraStudent:
     def save(self, folder: Path) -> None:
         save_peft(folder / "lcm_lora", self._adapter.parameters, self._adapter.config, self._bundle.base)
 
-    def drawing(self) -> Bundle:
+    def sampling_bundle(self) -> Bundle:
         return self._bundle
 
 
@@ -104,7 +104,7 @@ class FullStudent:
         self._student.unet, self._target.unet = self.module, self._average
         self._target.lcm = facts(config)
 
-    def teach(self, latents: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def predict_teacher(self, latents: Tensor, t: Tensor, condition: Condition) -> Tensor:
         with self._autocast():
             return self._teacher.predict(latents, t, condition)
 
@@ -112,7 +112,7 @@ class FullStudent:
         with self._autocast():
             return self._student.predict(latents, t, condition, embed_guidance(scale - 1, GUIDANCE_WIDTH))
 
-    def aim(self, latents: Tensor, t: Tensor, condition: Condition, scale: Tensor) -> Tensor:
+    def predict_target(self, latents: Tensor, t: Tensor, condition: Condition, scale: Tensor) -> Tensor:
         with self._autocast():
             return self._target.predict(latents, t, condition, embed_guidance(scale - 1, GUIDANCE_WIDTH))
 
@@ -130,7 +130,7 @@ class FullStudent:
     def save(self, folder: Path) -> None:
         self._average.save_pretrained(str(folder / "unet"), max_shard_size="14MB")
 
-    def drawing(self) -> Bundle:
+    def sampling_bundle(self) -> Bundle:
         return self._target
 
     def _autocast(self) -> torch.autocast:

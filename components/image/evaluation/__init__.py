@@ -1,1 +1,1 @@
-"""What a model is worth: pictures at equal seeds, figures with intervals, speed, and the gate before promotion."""
+"""What a model is worth: pictures at equal seeds, metrics with intervals, speed, and the gate before promotion."""

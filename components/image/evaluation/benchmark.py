@@ -61,8 +61,8 @@ class Speed:
     engine_error: float
     baseline: str = "float32"
 
-    def figures(self) -> dict[str, float]:
-        """The speed.* figures: the teacher's time over the served one, and its two factors."""
+    def metrics(self) -> dict[str, float]:
+        """The speed.* metrics: the teacher's time over the served one, and its two factors."""
         baseline, plain, served = (self.timings[name].median for name in (TEACHER, self.main, SERVED))
         return {
             "speed.baseline_ms": baseline,

@@ -1,4 +1,4 @@
-"""The pictures that figures are taken from: every variant at equal prompts and seeds, each drawn once."""
+"""The pictures that metrics are taken from: every variant at equal prompts and seeds, each drawn once."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Variant:
 
 
 def lcm_name(steps: int) -> str:
-    """Name of the student at that many steps, as in the figures' keys."""
+    """Name of the student at that many steps, as in the metrics' keys."""
     return f"lcm{steps}"
 
 

@@ -13,17 +13,18 @@ from components.contracts import CALIBRATION, Judge, RunLog
 from components.image import promptset
 from components.image.evaluation import plots
 from components.image.evaluation.confidence import Outcome
-from components.image.evaluation.figures import Figures
-from components.image.evaluation.robustness import Artist, Condition, calibrate, conditions, figures
-from components.image.evaluation.sheets import sheet
+from components.image.evaluation.metrics import Metrics
+from components.image.evaluation.robustness import Artist, Condition, calibrate, conditions, metrics
 from components.image.families.bundle import Bundle
+from components.image.families.syntax import MAX_CHUNKS
 from components.image.generation.latent import pictures
 from components.image.promptset import PromptItem
 from components.image.recipe import EvaluateConfig
+from components.image.sheets import sheet
 from components.prompting.confidence import Calibration
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.reader import KINDS, Reader
-from components.prompting.rendering import rendered
+from components.prompting.rendering import CLIP_TOKENS, rendered
 from components.prompting.schema import PromptRequest, RobustPrompt
 from components.prompting.setup import make_generator
 
@@ -35,7 +36,7 @@ SHOWN = 6
 
 
 @dataclass
-class PromptExam:
+class PromptBenchmark:
     """A student (`bundle`, adapters fused), who reads for it, who looks at its pictures, the folder of prompt sets,
     and where to write."""
 
@@ -72,14 +73,14 @@ class PromptExam:
             write_json(self.out / CALIBRATION, found.model_dump(mode="json"))
         return found
 
-    def measure(self, count: int, calibration: Calibration | None) -> Figures:
-        """All figures on the first `count` prompts of the *report* set; a grid and a plot go to `plots/`."""
+    def measure(self, count: int, calibration: Calibration | None) -> Metrics:
+        """All metrics on the first `count` prompts of the *report* set; a grid and a plot go to `plots/`."""
         items = promptset.load(self.prompts, "report")[:count]
         asked = conditions(items, self.reader, self.write, self.render)
         shown = items[:SHOWN]
         artist = self._artist(len(items) * len(asked), frozenset(item.seed for item in shown))
         seen = {name: artist.see(items, condition.texts) for name, condition in asked.items()}
-        found = figures(seen, self.config.bootstrap, self.config.seed)
+        found = metrics(seen, self.config.bootstrap, self.config.seed)
         if calibration is not None:
             read = [name for name in READ if name in asked]
             outcomes = [row for name in read for row in seen[name].outcomes(items, asked[name].drafts)]
@@ -93,9 +94,9 @@ class PromptExam:
         return self.generator.generate(PromptRequest(text=text))
 
     def render(self, prompt: RobustPrompt) -> str:
-        """Within what the model's text encoder reads, with room for the trigger."""
-        trigger = self.config.trigger
-        return rendered(prompt, lambda text: self.bundle.count_tokens(promptset.with_trigger(text, trigger)))
+        """Within what is served, with room for the trigger."""
+        trigger, limit = self.config.trigger, MAX_CHUNKS * CLIP_TOKENS
+        return rendered(prompt, lambda text: self.bundle.count_tokens(promptset.with_trigger(text, trigger)), limit)
 
     def _artist(self, total: int, keep: frozenset[int] = frozenset()) -> Artist:
         done = 0
@@ -131,7 +132,7 @@ class PromptExam:
         sheet(rows, columns, labels).save(path)
 
 
-def _confidence(found: Figures, calibration: Calibration, outcomes: Sequence[Outcome]) -> None:
+def _confidence(found: Metrics, calibration: Calibration, outcomes: Sequence[Outcome]) -> None:
     """How far the confidence is off, and how well it ranks."""
     confidence = np.array([calibration(outcome.draft) for outcome in outcomes])
     complete = np.array([float(outcome.complete) for outcome in outcomes])

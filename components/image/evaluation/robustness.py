@@ -22,7 +22,7 @@ from scipy.stats import beta
 from components import statistics
 from components.contracts import Judge
 from components.image.evaluation.confidence import Outcome, fit
-from components.image.evaluation.figures import Figures
+from components.image.evaluation.metrics import Metrics
 from components.image.promptset import PromptItem
 from components.prompting.confidence import Calibration
 from components.prompting.reader import KINDS, AttackKind, Reader
@@ -122,9 +122,9 @@ class Artist:
         return Seen({name: np.array([self._found[key][name] for key in keys]) for name in names})
 
 
-def figures(seen: Mapping[str, Seen], resamples: int = 1000, seed: int = 0) -> Figures:
+def metrics(seen: Mapping[str, Seen], resamples: int = 1000, seed: int = 0) -> Metrics:
     """Adherence of every condition, what was recovered, and how often an attack leaves the picture's attributes."""
-    result = Figures()
+    result = Metrics()
     clean = seen["clean"].adherence
     bootstrap = Bootstrap(len(clean), resamples, seed)
     for name, found in seen.items():
@@ -137,7 +137,7 @@ def figures(seen: Mapping[str, Seen], resamples: int = 1000, seed: int = 0) -> F
     return result
 
 
-def _attacks(result: Figures, seen: Mapping[str, Seen], bootstrap: Bootstrap) -> None:
+def _attacks(result: Metrics, seen: Mapping[str, Seen], bootstrap: Bootstrap) -> None:
     """What all attacks leave, and what reading them wins back."""
     clean = seen["clean"].adherence
     attacked, rescued = (
@@ -162,7 +162,7 @@ def kept(clean: Seen, changed: Seen, confidence: float = 0.95) -> statistics.Est
     return statistics.Estimate(successes / count, low, high)
 
 
-def too_weak(found: Figures) -> list[str]:
+def too_weak(found: Metrics) -> list[str]:
     """The attacks that leave too much, in words."""
     names = {kind: f"attacked.{kind}.ratio" for kind in KINDS}
     ratios = {kind: float(found.values[name]) for kind, name in names.items() if name in found.values}

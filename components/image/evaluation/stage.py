@@ -12,22 +12,21 @@ from PIL import Image
 
 from components import statistics
 from components.artifact import write_json
-from components.contracts import FIGURES, Judge, RunLog, Verdict
+from components.contracts import METRICS, Judge, RunLog, Verdict
 from components.image import promptset
 from components.image.evaluation import plots
 from components.image.evaluation.benchmark import Speed, measure
 from components.image.evaluation.drawing import BASE, HALF_LORA, LORA, NO_LORA, Variant, draw_all, lcm_name, variants
-from components.image.evaluation.figures import (
-    Figures,
+from components.image.evaluation.metrics import (
+    Metrics,
     Panel,
-    judged_figures,
-    plain_figures,
+    judged_metrics,
+    plain_metrics,
     psnr,
     split_accessories,
     variant_rows,
 )
-from components.image.evaluation.prompting import PromptExam
-from components.image.evaluation.sheets import contact, sheet
+from components.image.evaluation.prompting import PromptBenchmark
 from components.image.families.bundle import load_bundle
 from components.image.generation.latent import load_variant
 from components.image.judging import open_judge
@@ -35,6 +34,7 @@ from components.image.product import LCM as LCM_FOLDER
 from components.image.product import LORA as LORA_FOLDER
 from components.image.promptset import PromptItem
 from components.image.recipe import EvaluateConfig
+from components.image.sheets import contact, sheet
 from components.plugins import plugin
 from components.prompting.reader import Reader
 
@@ -46,7 +46,7 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, log:
     """Draw, judge, time; write metrics.json, rows.json, grids/, xy.png and plots/.
 
     Pictures lie in `out/.pictures` as they are drawn: an interrupted evaluation goes on where it stopped. Where there
-    is no distilled student, its figures are left out.
+    is no distilled student, its metrics are left out.
 
     Raises:
         DataError: prompts, reference features or the dataset cannot be read.
@@ -58,24 +58,24 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, log:
     panel = _panel(config, inputs, log)  # before anything is drawn, so that what is missing is said at once
     columns = variants(config, distilled=lcm is not None)
     drawn = draw_all(config, columns, items, lora, lcm, out / ".pictures", log)
-    figures = plain_figures(config, drawn)
-    figures.put("vae.psnr", _reconstruction(config, inputs["dataset"]))
-    figures.values |= {"judge.digest": None, "prompts.digest": _prompts_digest(inputs), "prompts.count": config.count}
+    metrics = plain_metrics(config, drawn)
+    metrics.put("vae.psnr", _reconstruction(config, inputs["dataset"]))
+    metrics.values |= {"judge.digest": None, "prompts.digest": _prompts_digest(inputs), "prompts.count": config.count}
     if panel is not None:
         verdicts = {column.name: panel.judge.look(drawn[column.name]) for column in columns}
         training = panel.judge.look(_pictures(inputs["dataset"], "train")).features
-        figures.values |= judged_figures(config, panel, items, verdicts, training).values
-        figures.values |= {"judge.digest": panel.judge.digest}
-        figures.values |= {f"judge.{name}": value for name, value in panel.judge.facts.items()}
+        metrics.values |= judged_metrics(config, panel, items, verdicts, training).values
+        metrics.values |= {"judge.digest": panel.judge.digest}
+        metrics.values |= {f"judge.{name}": value for name, value in panel.judge.facts.items()}
         plots.by_attribute(out / "plots" / "attributes.png", _attribute_shares(panel, items, verdicts))
         log.table("prompts", _prompt_rows(panel, items, verdicts))
-        figures.values |= _examine_prompts(config, inputs, panel.judge, out, log)
+        metrics.values |= _benchmark_prompts(config, inputs, panel.judge, out, log)
     speed = measure(config, items[0].prompt, lora, lcm, log)
-    for name, value in speed.figures().items():
-        figures.put(name, value)
-    figures.values |= {"speed.engine_name": speed.engine, "speed.engine_error": speed.engine_error}
+    for name, value in speed.metrics().items():
+        metrics.put(name, value)
+    metrics.values |= {"speed.engine_name": speed.engine, "speed.engine_error": speed.engine_error}
     _grids(columns, items, drawn, out)
-    _report(config, columns, figures, speed, out, log)
+    _report(config, columns, metrics, speed, out, log)
 
 
 def _student(inputs: Mapping[str, Path]) -> Path | None:
@@ -83,7 +83,7 @@ def _student(inputs: Mapping[str, Path]) -> Path | None:
     return inputs["distill"] / LCM_FOLDER if "distill" in inputs else None
 
 
-def _examine_prompts(
+def _benchmark_prompts(
     config: EvaluateConfig, inputs: Mapping[str, Path], judge: Judge, out: Path, log: RunLog
 ) -> dict[str, Any]:
     """How the student takes prompts with mistakes, raw and read: `prompts.*`, `calibration.json`, a grid and a plot."""
@@ -92,8 +92,8 @@ def _examine_prompts(
         return {}
     bundle = load_variant(config.model, lora=inputs["train"] / LORA_FOLDER, lcm=lcm)
     reader: Reader = plugin("reader", config.reader)
-    exam = PromptExam(config, bundle, reader, judge, inputs["prompts"], out, log)
-    found = exam.measure(config.attacked_count, exam.calibrate(config.calibrate_count))
+    benchmark = PromptBenchmark(config, bundle, reader, judge, inputs["prompts"], out, log)
+    found = benchmark.measure(config.attacked_count, benchmark.calibrate(config.calibrate_count))
     return {f"prompts.{name}": value for name, value in found.values.items()}
 
 
@@ -188,9 +188,9 @@ def _grids(
 
 
 def _report(
-    config: EvaluateConfig, columns: Sequence[Variant], figures: Figures, speed: Speed, out: Path, log: RunLog
+    config: EvaluateConfig, columns: Sequence[Variant], metrics: Metrics, speed: Speed, out: Path, log: RunLog
 ) -> None:
-    rows = variant_rows([column.name for column in columns], figures.values)
+    rows = variant_rows([column.name for column in columns], metrics.values)
     for row, column in zip(rows, columns, strict=True):
         # The base does what the LoRA does: it is fused.
         timing = speed.timings[LORA if column.name == BASE else column.name]
@@ -200,12 +200,12 @@ def _report(
             "latency_ms": timing.median,
             "peak_mib": timing.peak_mib,
         }
-    write_json(out / FIGURES, figures.values)
+    write_json(out / METRICS, metrics.values)
     write_json(out / "rows.json", rows)
-    if f"{lcm_name(config.main_steps)}.adherence" in figures.values:
-        plots.by_steps(out / "plots" / "steps.png", figures.values, config.lcm_steps)
+    if f"{lcm_name(config.main_steps)}.adherence" in metrics.values:
+        plots.by_steps(out / "plots" / "steps.png", metrics.values, config.lcm_steps)
     plots.latency(out / "plots" / "latency.png", {name: timing.median for name, timing in speed.timings.items()})
-    log.metrics(figures.numbers())
+    log.metrics(metrics.numbers())
     log.table("variants", rows)
-    for path in sorted(chain(out.glob("grids/*.png"), out.glob("plots/*.png"), [out / "xy.png", out / FIGURES])):
+    for path in sorted(chain(out.glob("grids/*.png"), out.glob("plots/*.png"), [out / "xy.png", out / METRICS])):
         log.file(path, path.parent.name if path.parent != out else "")

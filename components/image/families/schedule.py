@@ -41,12 +41,12 @@ class NoiseSchedule:
         return alphas.view(-1, *[1] * (like.ndim - 1))
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_t."""
+        """Noised latents x_t [B, ...] of clean ones x0 [B, ...], at timesteps t [B]."""
         a = self.at(t, x0)
         return a.sqrt() * x0 + (1 - a).sqrt() * noise
 
     def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the model is trained to predict."""
+        """What the model is trained to predict at x_t: noise, v or x0, [B, ...]."""
         if self.prediction == "epsilon":
             return noise
         if self.prediction == "sample":

@@ -20,7 +20,7 @@ def encode(bundle: Bundle, prompts: Sequence[str], chunks: int) -> Condition:
 
 
 def added(bundle: Bundle, condition: Condition, latents: Tensor) -> None:
-    """Nothing besides."""
+    """SD 1.5 is conditioned on timestep and text alone."""
 
 
 FAMILY = Family(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import EnvironmentProblem, KyaraError
-from components.image.families.bundle import Bundle, Condition
+from components.image.families.bundle import Bundle, Condition, pick_dtype
 from components.image.generation.latent import initial_noise, last, sample
 
 logger = logging.getLogger("kyara")
@@ -78,7 +78,7 @@ class Reference:
     pixels: Tensor
 
     @classmethod
-    def draw(cls, bundle: Bundle, prompt: str, steps: int, size: tuple[int, int]) -> "Reference":
+    def of(cls, bundle: Bundle, prompt: str, steps: int, size: tuple[int, int]) -> "Reference":
         """Width and height of `size` in pixels; seed 0."""
         noise = initial_noise(bundle, [0], size[1], size[0])
         latents = _denoise(bundle, noise, prompt, steps)
@@ -126,7 +126,7 @@ def build_engine(
     if chosen == "eager" or (kind == "auto" and bundle.device.type not in ("cpu", "cuda")):
         name = str(bundle.dtype).removeprefix("torch.")
         return Engine(bundle, "eager", {"unet": name, "vae": "float32"})
-    reference = Reference.draw(bundle, prompt, steps, size)
+    reference = Reference.of(bundle, prompt, steps, size)
     try:
         if chosen == "openvino":
             from components.image.generation.openvino_engine import build_openvino
@@ -160,11 +160,11 @@ def accept(precision: str, part: str, error: float, max_error: float) -> bool:
 
 def _build_compiled(bundle: Bundle, reference: Reference, precision: str, max_error: float) -> Engine:
     """torch.compile, one graph a shape. The first calls compile, so this takes a minute."""
-    low = torch.bfloat16 if precision != "float32" and bundle.device.type == "cuda" else torch.float32
+    low = pick_dtype(precision, bundle.device)
     compiled = _compile(bundle, low)
     errors = reference.errors(compiled)
     accepted = [accept(precision, part, error, max_error) for part, error in errors.items()]
-    if low is torch.bfloat16 and not all(accepted):
+    if low is not torch.float32 and not all(accepted):
         low = torch.float32
         compiled = _compile(bundle, low)
         errors = reference.errors(compiled)

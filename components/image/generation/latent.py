@@ -4,7 +4,7 @@ import json
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -13,25 +13,28 @@ from torch import Tensor
 from components.errors import ModelError
 from components.image.families.bundle import Bundle, Condition, load_bundle
 from components.image.families.syntax import MAX_CHUNKS
+from components.image.generation.guidance import Guidance
+from components.image.generation.request import SamplerName
 from components.image.generation.sampler import (
     Grid,
     combine,
     consistency,
     ddim_grid,
-    ddim_move,
+    ddim_step,
     embed_guidance,
     lcm_grid,
 )
+from components.image.generation.schedulers import SCHEDULERS, scheduled
 from components.image.recipe import ModelConfig
 
-Kind = Literal["ddim", "lcm"]
+Kind = SamplerName
 Predict = Callable[[Tensor, Tensor, Condition, Tensor | None], Tensor]
 
 
 def initial_noise(bundle: Bundle, seeds: Sequence[int], height: int, width: int) -> Tensor:
     """Standard normal latents [B, C, height/scale, width/scale], float32 on the CPU; height and width in pixels."""
     shape = (1, bundle.latent_channels, height // bundle.scale, width // bundle.scale)
-    return _draw(_generators(seeds), shape)
+    return _randn(_generators(seeds), shape)
 
 
 @torch.no_grad()
@@ -54,29 +57,52 @@ def sample(
         noise: from `initial_noise` with the same seeds.
         guidance: the usual scale; 1 or less asks without `negative`. None ("lcm" only): as distilled. A student with
             embedded guidance takes the scale as an input, within its range, and never asks twice.
-        seeds: one per picture; "lcm" adds noise between steps.
+        seeds: one per picture; "lcm" and "euler_a" add noise between steps.
         predict: an engine's UNet instead of the bundle's.
     """
     predict = predict or bundle.predict
-    embedding, scale = _guidance(bundle, guidance, len(noise), kind)
-    if scale > 1:
+    if guidance is None and kind != "lcm":
+        raise ValueError(f"the {kind} sampler needs a guidance scale")
+    guided = Guidance.of(bundle, guidance)
+    if guided.compares:
         if negative is None:
             raise ValueError("guidance above 1 needs a negative condition")
         condition = Condition.cat([negative.expand(len(noise)) if len(negative) == 1 else negative, condition])
-    grid = _grid(bundle, steps, kind)
+    embedding = _embedded(bundle, guided, len(noise))
+    scale = guided.scale if guided.compares else 1.0
+
+    def ask(x: Tensor, t: float) -> Tensor:
+        return _ask(predict, x, t, condition, embedding, scale)
+
     generators = _generators(seeds)
-    shape = (1, *noise.shape[1:])
-    _draw(generators, shape)  # what the initial noise was: go on behind it, as diffusers' pipelines do
+    _randn(generators, (1, *noise.shape[1:]))  # what the initial noise was: go on behind it, as diffusers' pipelines do
     x = noise.to(bundle.device)
-    for done, (t, landing) in enumerate(zip(grid.timesteps, grid.landing.to(x.device), strict=True), start=1):
-        output = _ask(predict, x, int(t), condition, embedding, scale)
+    if kind in SCHEDULERS:
+        yield from scheduled(kind, bundle.scheduler_config, bundle.schedule, x, steps, ask, generators)
+    else:
+        yield from _own(bundle, x, steps, kind, ask, generators)
+
+
+def _own(
+    bundle: Bundle,
+    x: Tensor,
+    steps: int,
+    kind: Kind,
+    ask: Callable[[Tensor, float], Tensor],
+    generators: Sequence[torch.Generator],
+) -> Iterator[tuple[int, Tensor]]:
+    """DDIM and multistep consistency sampling, as functions of tensors (`sampler.py`)."""
+    grid = _grid(bundle, steps, kind)
+    shape = (1, *x.shape[1:])
+    for done, (t, alpha_prev) in enumerate(zip(grid.timesteps, grid.alphas_prev.to(x.device), strict=True), start=1):
+        output = ask(x, int(t))
         steps_at = torch.full((len(x),), int(t), device=x.device)
         if kind == "lcm":
             clean = consistency(bundle.schedule, output, x, steps_at, float(bundle.lcm.get("timestep_scaling", 10.0)))
-            x = clean if done == steps else ddim_move(clean, _draw(generators, shape).to(x.device), landing)
+            x = clean if done == steps else ddim_step(clean, _randn(generators, shape).to(x.device), alpha_prev)
         else:
             clean = bundle.schedule.x0(output, x, steps_at)
-            x = ddim_move(clean, bundle.schedule.eps(output, x, steps_at), landing)
+            x = ddim_step(clean, bundle.schedule.eps(output, x, steps_at), alpha_prev)
         yield done, x if done == steps else clean
 
 
@@ -188,16 +214,12 @@ def _lcm_metadata(folder: Path) -> dict[str, object]:
     return facts
 
 
-def _guidance(bundle: Bundle, guidance: float | None, count: int, kind: Kind) -> tuple[Tensor | None, float]:
-    """What the UNet is told about guidance, and the scale of classifier-free guidance around it (1: none)."""
-    dimensions = getattr(bundle.unet.config, "time_cond_proj_dim", None)
-    if dimensions is not None:
-        low, high = bundle.lcm["guidance_range"]
-        scale = float(bundle.lcm["guidance"]) if guidance is None else min(max(guidance, low), high)
-        return embed_guidance(torch.full((count,), scale - 1, device=bundle.device), dimensions), 1.0
-    if guidance is None and kind == "ddim":
-        raise ValueError("the ddim sampler needs a guidance scale")
-    return None, guidance or 1.0
+def _embedded(bundle: Bundle, guidance: Guidance, count: int) -> Tensor | None:
+    """What the UNet is told about guidance, [B, E]."""
+    if not guidance.embedded:
+        return None
+    w = torch.full((count,), guidance.scale - 1, device=bundle.device)
+    return embed_guidance(w, bundle.unet.config.time_cond_proj_dim)
 
 
 def _grid(bundle: Bundle, steps: int, kind: Kind) -> Grid:
@@ -206,7 +228,7 @@ def _grid(bundle: Bundle, steps: int, kind: Kind) -> Grid:
     return ddim_grid(bundle.scheduler_config, steps)
 
 
-def _ask(predict: Predict, x: Tensor, t: int, condition: Condition, embedding: Tensor | None, scale: float) -> Tensor:
+def _ask(predict: Predict, x: Tensor, t: float, condition: Condition, embedding: Tensor | None, scale: float) -> Tensor:
     """The model's output, guided: both halves of the condition (negative first) in one batch."""
     if scale <= 1:
         return predict(x, torch.full((len(x),), t, device=x.device), condition, embedding)
@@ -220,5 +242,5 @@ def _generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
 
-def _draw(generators: Sequence[torch.Generator], shape: tuple[int, ...]) -> Tensor:
+def _randn(generators: Sequence[torch.Generator], shape: tuple[int, ...]) -> Tensor:
     return torch.cat([torch.randn(shape, generator=generator) for generator in generators])

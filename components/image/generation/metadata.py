@@ -9,6 +9,8 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from components.image.generation.request import SAMPLERS
+
 # zlib's fastest level: a third of the time of the default for a tenth more bytes on line art.
 COMPRESSION = 1
 
@@ -25,7 +27,7 @@ def parameters(facts: Mapping[str, Any]) -> str:
     """The text that Stable Diffusion web UI writes and reads: prompt, negative prompt, then `Name: value` pairs."""
     pairs = {
         "Steps": facts["steps"],
-        "Sampler": str(facts["sampler"]).upper(),
+        "Sampler": SAMPLERS.get(facts["sampler"], facts["sampler"]),
         "CFG scale": f"{facts['guidance_scale']:g}",
         "Seed": facts["seed"],
         "Size": f"{facts['width']}x{facts['height']}",

@@ -1,9 +1,11 @@
 """A bundle whose networks run in OpenVINO: converted once, kept by digest, compiled for each shape that is asked."""
 
+import contextlib
 import copy
 import hashlib
 import json
 import logging
+import shutil
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -29,7 +31,7 @@ _CONVERSION = 2
 
 
 class Network:
-    """One converted network. Static shapes are the fastest on a CPU, so each gets a compilation; the latest stay."""
+    """One converted network. Static shapes are the fastest on a CPU, so each gets a compilation; the last used stay."""
 
     def __init__(self, model: Any, precision: str, blobs: Path | None) -> None:
         self.model, self.precision, self.blobs = model, precision, blobs
@@ -54,7 +56,12 @@ class Network:
             options["INFERENCE_NUM_THREADS"] = str(settings().threads)
         if self.blobs:
             options["CACHE_DIR"] = str(self.blobs)
-        return ov.Core().compile_model(model, "CPU", options)
+        compiled = ov.Core().compile_model(model, "CPU", options)
+        if self.blobs:
+            # another process may be quicker, and Windows keeps files that are mapped into memory
+            with contextlib.suppress(OSError):
+                prune(self.blobs.parent.parent, settings().engine_cache_mib * 2**20, used=self.blobs.parent)
+        return compiled
 
 
 class UNet(nn.Module):
@@ -129,6 +136,35 @@ def network_digest(bundle: Bundle) -> str:
             state.update(name.encode())
             state.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
+
+
+def prune(cache_dir: Path, size: int, used: Path) -> None:
+    """Keep the cache of all models at most `size` bytes: what was used longest ago goes first, never `used`'s networks.
+
+    A compiled shape is a file of `<digest>/blobs`, a model's converted networks are the folder `<digest>/networks`.
+    """
+    entries = (*cache_dir.glob("*/blobs/*"), *cache_dir.glob("*/networks"))
+    sizes = {path: sum(file.stat().st_size for file in _files(path)) for path in sorted(entries, key=_last_use)}
+    total = sum(sizes.values())
+    for path, freed in sizes.items():
+        if total <= size:
+            return
+        if path == used / "networks":
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        total -= freed
+
+
+def _last_use(path: Path) -> float:
+    """Seconds since the epoch; of a folder its files', because listing a folder counts as a use of it."""
+    return max((max(file.stat().st_atime, file.stat().st_mtime) for file in _files(path)), default=0.0)
+
+
+def _files(path: Path) -> list[Path]:
+    return [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
 
 
 def _running(bundle: Bundle, models: dict[str, Any], precision: dict[str, str], folder: Path | None) -> Bundle:

@@ -17,10 +17,10 @@ SIGMA_DATA = 0.5
 
 
 class Grid(NamedTuple):
-    """`timesteps` [N] of the model's calls, falling; `landing` [N]: the a_t that each step ends at, last (nearly) 1."""
+    """`timesteps` [N] of the model's calls, falling; `alphas_prev` [N]: the a_t that each step ends at."""
 
     timesteps: Tensor
-    landing: Tensor
+    alphas_prev: Tensor
 
 
 def ddim_grid(config: Mapping[str, Any], steps: int) -> Grid:
@@ -29,8 +29,8 @@ def ddim_grid(config: Mapping[str, Any], steps: int) -> Grid:
 
     scheduler = DDIMScheduler.from_config(dict(config))
     scheduler.set_timesteps(steps)
-    landing = torch.cat([scheduler.alphas_cumprod[scheduler.timesteps[1:]], scheduler.final_alpha_cumprod.view(1)])
-    return Grid(scheduler.timesteps, landing)
+    alphas_prev = torch.cat([scheduler.alphas_cumprod[scheduler.timesteps[1:]], scheduler.final_alpha_cumprod.view(1)])
+    return Grid(scheduler.timesteps, alphas_prev)
 
 
 def lcm_grid(schedule: NoiseSchedule, steps: int, solver_steps: int) -> Grid:
@@ -53,9 +53,9 @@ def solver_timesteps(length: int, solver_steps: int) -> Tensor:
     return torch.arange(1, solver_steps + 1) * k - 1
 
 
-def ddim_move(x0: Tensor, eps: Tensor, landing: Tensor) -> Tensor:
+def ddim_step(x0: Tensor, eps: Tensor, alpha_prev: Tensor) -> Tensor:
     """DDIM without added noise (equation 12, sigma = 0): sqrt(a') x0 + sqrt(1 - a') eps; a' broadcasts."""
-    return landing.sqrt() * x0 + (1 - landing).sqrt() * eps
+    return alpha_prev.sqrt() * x0 + (1 - alpha_prev).sqrt() * eps
 
 
 def boundary(t: Tensor, scaling: float) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.portraits.world.fitting import Budget, Fit, muon_and_adam, placed
+from components.portraits.world.fitting import Budget, Fit, placed
+from components.training.optimizers import muon_and_adam
 
 WIDTH = 48
 LATENT_CHANNELS = 4

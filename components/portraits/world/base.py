@@ -32,9 +32,10 @@ from components.image.families.schedule import NoiseSchedule
 from components.image.train import min_snr_weight
 from components.portraits.vocabulary import ATTRIBUTES
 from components.portraits.world.captions import told_caption
-from components.portraits.world.fitting import Budget, Fit, muon_and_adam, placed
+from components.portraits.world.fitting import Budget, Fit, placed
 from components.portraits.world.focus import focus_maps
 from components.portraits.world.renders import Portrait
+from components.training.optimizers import muon_and_adam
 from components.training.speed import autocast, plain_attention
 
 CHANNELS = (32, 64, 128, 192)

@@ -1,6 +1,5 @@
 """Asks the base model for pictures and the judge what is on them: adherence by attribute and by style."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
+from components.image import sheets
 from components.image.promptset import PromptItem, with_style
 from components.portraits.adherence import adherence, attribute_hits
 from components.portraits.judge import Judge, Verdict
@@ -80,10 +80,6 @@ def examine(
 def grid(exam: Exam, path: Path, columns: int = 12) -> Path:
     """The first pictures of each style, one row a style or more, as a PNG."""
     pictures = [picture for part in exam.parts for picture in part.pictures[: 2 * columns]]
-    side = pictures[0].width
-    sheet = Image.new("RGB", (columns * side, math.ceil(len(pictures) / columns) * side), "white")
-    for index, picture in enumerate(pictures):
-        sheet.paste(picture, (index % columns * side, index // columns * side))
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    sheets.grid(pictures, columns).save(path)
     return path

@@ -1,26 +1,30 @@
-"""The loop that all three networks of the embedded world train with: a budget, a schedule, an average, a checkpoint.
+"""How the three networks of the embedded world are trained: the factory's loop, a budget, an average of the weights."""
 
-The randomness of a step depends on the seed and the step alone: a resumed run goes on as if nothing had happened.
-"""
-
-import math
-import os
+import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from components.artifact import write_json
+from components.runlog import SilentLog
+from components.training.average import Average
+from components.training.loop import Loop, Plan, read_steps
+from components.training.schedules import Schedule, one_cycle
+
 M = TypeVar("M", bound=nn.Module)
-_SEED_STRIDE = 1_000_003
+Loss = Callable[[torch.Generator], Tensor]
+_TIMED = 3
+_CHECKPOINTS = 60
 
 
 @dataclass(frozen=True)
 class Budget:
-    """When training ends: after `steps`, or after `minutes` of it (on a machine whose speed nobody knows)."""
+    """How long training takes: `steps`, or as many as fit into `minutes` on this machine."""
 
     steps: int | None = None
     minutes: float | None = None
@@ -29,18 +33,9 @@ class Budget:
         if (self.steps is None) == (self.minutes is None):
             raise ValueError(f"A budget is either steps or minutes, not steps={self.steps} and minutes={self.minutes}.")
 
-    def progress(self, step: int, seconds: float) -> float:
-        """Share of the budget that is spent; training is over at 1."""
-        return step / self.steps if self.steps else seconds / (60.0 * (self.minutes or 1.0))
-
-
-def one_cycle(progress: float, warmup: float = 0.05, hold: float = 0.1) -> float:
-    """Factor on the learning rate: linear up, held, then a cosine down to 1 % of the peak."""
-    if progress < warmup:
-        return max(progress / warmup, 0.01)
-    if progress < hold:
-        return 1.0
-    return max(0.5 * (1.0 + math.cos(math.pi * min((progress - hold) / (1.0 - hold), 1.0))), 0.01)
+    def in_steps(self, seconds: float) -> int:
+        """The budget in steps that take so many seconds each."""
+        return self.steps or max(1, round(60.0 * (self.minutes or 0.0) / seconds))
 
 
 def placed(module: M, device: str) -> M:
@@ -50,89 +45,11 @@ def placed(module: M, device: str) -> M:
     return module
 
 
-def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """About the nearest (semi-)orthogonal matrix, by quintic Newton-Schulz (Jordan 2024, "Muon").
-
-    X <- (a + b G + c G^2) X with G = X X^T, written as a product Q of polynomials in G: G is small where X is wide.
-    """
-    a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    gram = x @ x.T
-    product = torch.eye(len(gram), dtype=x.dtype, device=x.device)
-    for _ in range(iterations):
-        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        factor.diagonal().add_(a)
-        product, gram = factor @ product, factor @ gram @ factor
-    result: Tensor = product @ x
-    return result.T if tall else result
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum whose update is made orthogonal, for convolutions [out, in, k, k] seen as matrices [out, in k k].
-
-    torch.optim.Muon takes matrices only. The autoencoder had 27.5 dB after 1,200 steps, 26.0 with AdamW; the UNet,
-    going on from step 1,371, a loss of 0.365 after 120 steps on the same batches, 0.378 with AdamW.
-    """
-
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group["lr"], group["momentum"])
-
-    def _update(self, parameter: Tensor, gradient: Tensor, lr: float, momentum: float) -> None:
-        state = self.state[parameter]
-        if "average" not in state:
-            state["average"] = torch.zeros_like(parameter)
-        average = state["average"].lerp_(gradient, 1.0 - momentum)
-        update = orthogonal(gradient.lerp(average, momentum).flatten(1))
-        scale = 0.2 * math.sqrt(
-            max(update.shape)
-        )  # the entries' size is then that of an AdamW update (arXiv 2502.16982, eq. 4)
-        parameter.add_(update.reshape(parameter.shape), alpha=-lr * scale)
-
-
-def muon_and_adam(module: nn.Module, muon: float, adam: float) -> list[torch.optim.Optimizer]:
-    """Muon for inner convolutions and wide matrices; AdamW for edges, tables, norms and biases."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    inner = [
-        parameter
-        for parameter in trained
-        if parameter.ndim > 1 and min(parameter.shape[:2]) > 15 and id(parameter) not in tables
-    ]
-    chosen = {id(parameter) for parameter in inner}
-    rest = [parameter for parameter in trained if id(parameter) not in chosen]
-    return [Muon(inner, muon), torch.optim.AdamW(rest, adam, betas=(0.9, 0.99), weight_decay=0.0)]
-
-
-class Average:
-    """Exponential moving average of the weights, with the warm-up min(decay, (1 + n) / (10 + n))."""
-
-    def __init__(self, module: nn.Module, decay: float = 0.999) -> None:
-        self.decay = decay
-        self.weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in module.state_dict().items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, 1.0 - decay)
-            else:
-                self.weights[name].copy_(value)
-
-
 class Fit:
     """A training that can be killed at any time: `for step in fit.steps(loss): ...` goes on from the newest checkpoint.
 
-    `folder/checkpoint.pt` holds weights, optimizers, average, step and the seconds spent; it is replaced atomically.
+    Minutes become steps once, by timing a few, and stay what they became: the schedule and every step's randomness
+    depend on the step alone, so that a resumed run goes on as if nothing had happened.
     """
 
     def __init__(
@@ -145,81 +62,79 @@ class Fit:
         decay: float = 0.999,
         clip: float = 1.0,
         seed: int = 0,
-        save_every: float = 120.0,
+        schedule: Schedule = one_cycle,
     ) -> None:
         self.module, self.optimizers, self.budget, self.folder = module, optimizers, budget, folder
         self.average = Average(module, decay)
-        self.clip, self.seed, self.save_every = clip, seed, save_every
-        self.step, self.seconds, self.loss = 0, 0.0, float("nan")
-        self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-        self.load()
-
-    @property
-    def path(self) -> Path:
-        return self.folder / "checkpoint.pt"
+        self.clip, self.seed, self.schedule = clip, seed, schedule
+        self.step, self.total, self.loss = 0, 1, float("nan")
+        self._began = time.monotonic()
 
     @property
     def progress(self) -> float:
-        return self.budget.progress(self.step, self.seconds)
+        """Share of the steps that are done."""
+        return self.step / self.total
 
-    def steps(self, loss: Callable[[torch.Generator], Tensor]) -> Iterator[int]:
+    @property
+    def seconds(self) -> float:
+        """Since this process began to train."""
+        return time.monotonic() - self._began
+
+    def steps(self, loss: Loss) -> Iterator[int]:
         """Train until the budget is spent; yields the steps done. `loss` draws all randomness from its generator."""
-        saved = started = time.monotonic()
-        before = self.seconds
-        while self.progress < 1.0:
-            self._one_step(loss)
-            self.seconds = before + time.monotonic() - started
-            if time.monotonic() - saved > self.save_every:
-                self.save()
-                saved = time.monotonic()
-            yield self.step
-        self.save()
+        self.total = self._planned(loss)
+        plan = Plan(
+            steps=self.total,
+            checkpoint_every=max(1, self.total // _CHECKPOINTS),
+            learning_rate=1.0,
+            schedule=self.schedule,
+            clip=self.clip,
+            seed=self.seed,
+        )
+        parameters = {name: value for name, value in self.module.named_parameters() if value.requires_grad}
+        loop = Loop(
+            plan, self.module, parameters, self.folder, SilentLog(), fingerprint=_shapes(self.module),
+            state=self.average.weights, optimizers=self.optimizers,
+        )  # fmt: skip
+        self._began = time.monotonic()
+        first = True
+        for step in loop.steps(
+            lambda index, generator: loss(generator), after=lambda: self.average.update(self.module, loop.step + 1)
+        ):
+            if first:  # what a resume brought along is not of this process
+                self._began, first = time.monotonic(), False
+            self.step, self.loss = step, loop.recent_loss
+            yield step
+        self.step = loop.step
 
-    def _one_step(self, loss: Callable[[torch.Generator], Tensor]) -> None:
-        for optimizer, peaks in zip(self.optimizers, self._peaks, strict=True):
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * one_cycle(self.progress)
-        value = loss(torch.Generator().manual_seed(self.seed * _SEED_STRIDE + self.step))
-        value.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        self.average.update(self.module, self.step)
-        smooth = min(0.98, (self.step - 1) / self.step)
-        self.loss = value.item() if math.isnan(self.loss) else smooth * self.loss + (1.0 - smooth) * value.item()
+    def _planned(self, loss: Loss) -> int:
+        """Steps of the whole training, as planned when it began."""
+        if self.budget.steps is not None:
+            return self.budget.steps
+        plan = self.folder / "plan.json"
+        planned = read_steps(plan)
+        if planned is None:
+            planned = self.budget.in_steps(self._seconds_a_step(loss))
+            write_json(plan, {"steps": planned})
+        return planned
 
-    def save(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        state = {
-            "module": self.module.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "average": self.average.weights,
-            "progress": (self.step, self.seconds, self.loss),
-        }
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
-
-    def load(self) -> None:
-        """Take over the checkpoint in `folder`, if there is one."""
-        if not self.path.exists():
-            return
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
-        self.module.load_state_dict(state["module"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.average.weights = {
-            name: state["average"][name].to(value.device) for name, value in self.module.state_dict().items()
-        }
-        self.step, self.seconds, self.loss = state["progress"]
+    def _seconds_a_step(self, loss: Loss) -> float:
+        """Of gradients alone, which is nearly all; nothing is changed by it."""
+        times = []
+        for turn in range(_TIMED + 1):
+            started = time.perf_counter()
+            loss(torch.Generator().manual_seed(turn)).backward()  # type: ignore[no-untyped-call]
+            times.append(time.perf_counter() - started)
+        self.module.zero_grad(set_to_none=True)
+        return sum(times[1:]) / _TIMED
 
     def line(self) -> str:
-        """One log line: step, loss, rate, time left."""
-        rate = self.step / max(self.seconds, 1e-9)
-        left = self.seconds * (1.0 / max(self.progress, 1e-9) - 1.0)
-        return f"step {self.step} loss {self.loss:.4f} {rate:.2f} steps/s {left / 60:.1f} min left"
+        """One log line: step, loss, time left."""
+        left = self.seconds * (1.0 - self.progress) / max(self.progress, 1e-9)
+        return f"step {self.step} of {self.total} loss {self.loss:.4f} {left / 60:.1f} min left"
+
+
+def _shapes(module: nn.Module) -> str:
+    """Names and shapes of the weights: a checkpoint of another network is not resumed."""
+    text = ";".join(f"{name}{tuple(value.shape)}" for name, value in sorted(module.state_dict().items()))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -13,9 +13,10 @@ from torch.nn import functional
 from components.portraits.judge import STYLE, Judge, JudgeNetwork
 from components.portraits.vocabulary import ATTRIBUTES, STYLES
 from components.portraits.world.autoencoder import reconstruct, to_signed
-from components.portraits.world.fitting import Budget, Fit, muon_and_adam, placed
+from components.portraits.world.fitting import Budget, Fit, placed
 from components.portraits.world.renders import Portrait, sample_portraits
 from components.portraits.world.renders import render as draw
+from components.training.optimizers import muon_and_adam
 
 HEADS: Mapping[str, tuple[str, ...]] = {**ATTRIBUTES, STYLE: STYLES}
 UNKNOWN = -100

@@ -97,7 +97,7 @@ def test_solver_grid_ends_at_the_boundary():
     """k = 20 for 50 of 1,000; the lowest step ends at t = 0 (LCM, section 4.3)."""
     grid = SolverGrid.of(NoiseSchedule.from_config(V), 50)
     assert grid.timesteps[[0, 1, 49]].tolist() == [19, 39, 999]
-    assert grid.below[[0, 1, 49]].tolist() == [0, 19, 979]
+    assert grid.timesteps_prev[[0, 1, 49]].tolist() == [0, 19, 979]
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
@@ -108,23 +108,23 @@ def test_solver_step_is_exact_where_the_teacher_is(prediction):
     # zero terminal SNR: noise says nothing about x0 at t = 999
     t = torch.tensor([979, 499 if prediction == "epsilon" else 999])
     xt, output = schedule.add_noise(x0, eps, t), schedule.target(x0, eps, t)
-    landing = torch.tensor([0.3, 0.8]).view(-1, 1, 1, 1)
+    alpha_prev = torch.tensor([0.3, 0.8]).view(-1, 1, 1, 1)
     # guidance between equal answers changes nothing
-    landed = solver_step(schedule, output, output, xt, t, landing, torch.full((2, 1, 1, 1), 7.0))
-    torch.testing.assert_close(landed, landing.sqrt() * x0 + (1 - landing).sqrt() * eps, rtol=0, atol=1e-4)
+    landed = solver_step(schedule, output, output, xt, t, alpha_prev, torch.full((2, 1, 1, 1), 7.0))
+    torch.testing.assert_close(landed, alpha_prev.sqrt() * x0 + (1 - alpha_prev).sqrt() * eps, rtol=0, atol=1e-4)
 
 
 def test_guided_solver_step_moves_x0_and_eps_alike():
     """Guiding v equals guiding x0 and eps apart, as Algorithm 1 of LCM writes it with w = scale - 1."""
     schedule, scale = NoiseSchedule.from_config(V), torch.tensor(5.0)
     xt, cond, uncond = torch.randn(3, 1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
-    t, landing = torch.tensor([399]), torch.tensor(0.9)
+    t, alpha_prev = torch.tensor([399]), torch.tensor(0.9)
     parts = []
     for convert in (schedule.x0, schedule.eps):
         c, u = convert(cond, xt, t), convert(uncond, xt, t)
         parts.append(c + (scale - 1) * (c - u))
-    expected = landing.sqrt() * parts[0] + (1 - landing).sqrt() * parts[1]
-    torch.testing.assert_close(solver_step(schedule, cond, uncond, xt, t, landing, scale), expected)
+    expected = alpha_prev.sqrt() * parts[0] + (1 - alpha_prev).sqrt() * parts[1]
+    torch.testing.assert_close(solver_step(schedule, cond, uncond, xt, t, alpha_prev, scale), expected)
 
 
 class Oracle:
@@ -133,16 +133,16 @@ class Oracle:
     def __init__(self, schedule, picture):
         self.schedule, self.picture, self.asked = schedule, picture, []
 
-    def teach(self, latents, t, condition):
+    def predict_teacher(self, latents, t, condition):
         self.asked.append(len(latents))
         a = self.schedule.at(t, latents)
         noise = (latents - a.sqrt() * self.picture) / (1 - a).sqrt()
         return self.schedule.target(self.picture.expand_as(latents), noise, t)
 
     def predict(self, latents, t, condition, scale):
-        return self.teach(latents, t, condition)
+        return self.predict_teacher(latents, t, condition)
 
-    aim = predict
+    predict_target = predict
 
 
 def test_an_exact_student_has_no_loss_and_the_teacher_is_asked_once():
@@ -181,13 +181,13 @@ def test_a_student_begins_as_its_teacher(mode):
     x, t, condition = torch.randn(2, *LATENTS), torch.tensor([999, 19]), bundle.encode_prompts(["a", "b"])
     scale = torch.tensor([3.0, 5.0])
     with torch.no_grad():
-        taught = student.teach(x, t, condition)
+        taught = student.predict_teacher(x, t, condition)
         torch.testing.assert_close(student.predict(x, t, condition, scale), taught, rtol=0, atol=2e-5)
-        torch.testing.assert_close(student.aim(x, t, condition, scale), taught, rtol=0, atol=2e-5)
+        torch.testing.assert_close(student.predict_target(x, t, condition, scale), taught, rtol=0, atol=2e-5)
         for value in student.parameters().values():
             value += 0.05
         assert (student.predict(x, t, condition, scale) - taught).abs().max() > 1e-3
-        torch.testing.assert_close(student.teach(x, t, condition), taught)
+        torch.testing.assert_close(student.predict_teacher(x, t, condition), taught)
 
 
 def test_the_average_follows():
@@ -260,7 +260,7 @@ def test_own_paths_begin_at_the_students_pictures_as_at_inference(tmp_path):
 
 def test_own_paths_are_walked_once_and_in_their_time(worlds):
     base, inputs = worlds["sd15"]
-    config = config_for(base, path_share=1.0, own_from=0.5)
+    config = config_for(base, path_share=1.0, on_policy_from=0.5)
     bundle = load_variant(tiny_model(base))
     distiller = LCMDistiller(
         make_student(bundle, config, SilentLog()), bundle.schedule, bundle.encode_prompts([""]), config
@@ -279,7 +279,7 @@ def test_path_points_are_drawn_by_share(tmp_path):
     paths = walk_paths(guide, bundle.encode_prompts(["a", "b"]), LATENTS, config, tmp_path, SilentLog())
     starts = {999, 759, 499, 259}
     for share in (0.0, 0.5, 1.0):
-        points = paths.draw(16, share, torch.Generator().manual_seed(0))
+        points = paths.points(16, share, torch.Generator().manual_seed(0))
         assert points.xt.shape == points.end.shape == (16, *LATENTS)
         assert len(points.condition) == len(points.scale) == 16
         found = sum(int(value) in starts for value in points.t)
@@ -318,7 +318,14 @@ def test_an_interrupted_run_ends_equal(worlds, tmp_path, monkeypatch):
     monkeypatch.setattr("components.image.distillation.adversary.WARM_UP", 1)
     base, inputs = worlds["sd15"]
     config = config_for(
-        base, path_share=0.5, paths=2, path_steps=2, own_from=0.5, adversarial=0.2, adversarial_from=0.25, samples=0
+        base,
+        path_share=0.5,
+        paths=2,
+        path_steps=2,
+        on_policy_from=0.5,
+        adversarial=0.2,
+        adversarial_from=0.25,
+        samples=0,
     )
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     distill(config, inputs, whole, SilentLog())

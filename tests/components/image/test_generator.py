@@ -12,6 +12,7 @@ from components.errors import RequestError
 from components.image.dataset import captions
 from components.image.generation.metadata import read_png
 from components.image.generator import GenerateRequest, ImageGenerator
+from components.settings import settings
 from tests.promoted import tiny_version
 
 
@@ -52,14 +53,15 @@ def test_the_picture_says_what_made_it(generator):
     digest = generator.promoted.digest
     assert text == (
         "kyarachar, 青い髪, smile\nNegative prompt: bad, hands\n"
-        f"Steps: 4, Sampler: LCM, CFG scale: 4, Seed: 7, Size: 32x32, "
+        f"Steps: 4, Sampler: LCM, CFG scale: 1, Seed: 7, Size: 32x32, "
         f"Model hash: {digest[:10]}, Model: tiny, Version: kyara {done.metadata['kyara']}"
     )
     assert read_png(done.content) == done.metadata
     expected = {
         "seed": 7,
         "steps": 4,
-        "guidance_scale": 4.0,
+        "guidance_scale": 1.0,
+        "warnings": ["negative_prompt has no effect at guidance 1: ask for a guidance_scale above 1."],
         "model": "tiny",
         "model_version": "1",
         "engine": "eager float32",
@@ -121,6 +123,21 @@ def test_sizes(generator):
     ):
         with pytest.raises(RequestError, match=said):
             generator.answer(GenerateRequest(prompt="a", **wrong))
+
+
+def test_what_a_request_may_cost_is_bounded_before_anything_is_drawn(generator, monkeypatch):
+    monkeypatch.setenv("KYARA_REQUEST_COST", "7")
+    settings.cache_clear()
+    generator.answer(GenerateRequest(prompt="a", steps=4))
+    for dear in ({"guidance_scale": 2}, {"width": 64}, {"prompt": "long " * 20}):
+        with pytest.raises(RequestError, match=r"costs .*at most 7"):
+            next(generator.run(GenerateRequest(**{"prompt": "a", "steps": 4, **dear})))
+
+
+def test_a_student_takes_its_own_sampler(generator):
+    assert generator.answer(GenerateRequest(prompt="a", steps=1, sampler="lcm")).metadata["sampler"] == "lcm"
+    with pytest.raises(RequestError, match="'ddim' does not fit"):
+        generator.answer(GenerateRequest(prompt="a", sampler="ddim"))
 
 
 def test_more_steps_than_the_student_knows(generator):

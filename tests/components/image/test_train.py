@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from components.errors import ModelError
 from components.image.families.schedule import NoiseSchedule
-from components.image.recipe import TrainConfig
-from components.image.train import choose, denoising_loss, min_snr_weight, timesteps, train
+from components.image.recipe import TrainConfig, TrainSection
+from components.image.train import choose, denoising_loss, min_snr_weight, quantile, timesteps, train
 from components.portraits.vocabulary import ATTRIBUTES, DEMO_STYLE, shows, values
 from components.runlog import SilentLog
 from tests.tiny import tiny_dataset, tiny_judge, tiny_model, tiny_prompts, tiny_sd15, tiny_sdxl
@@ -71,6 +72,36 @@ def test_timesteps_spread_over_the_schedule() -> None:
     assert gaps.min() >= 99
     assert gaps.max() <= 101
     assert drawn[:, 0].float().std() > 250, "each one alone may be anywhere"
+
+
+def test_densities_of_timesteps() -> None:
+    u = (torch.arange(1000) + 0.5) / 1000
+    assert torch.equal(quantile(u, "uniform"), u)
+    assert quantile(u, (1.0, 1.0, 1.0)).tolist() == pytest.approx(u.tolist(), abs=1e-6)
+    normal = quantile(u, "logit_normal").logit()
+    assert (float(normal.mean()), float(normal.std())) == pytest.approx((0, 1), abs=0.01)
+    parts = (quantile(u, (1.0, 0.0, 3.0)) * 3).long().bincount(minlength=3)
+    assert parts.tolist() == [250, 0, 750]
+    late = timesteps(8, 1000, torch.Generator().manual_seed(0), (0.0, 1.0))
+    assert late.min() >= 500
+    assert late.max() <= 999
+
+
+@pytest.mark.parametrize("wrong", [(), (0.0, 0.0), (1.0, -1.0), "cosine"])
+def test_wrong_densities_are_refused(wrong: object) -> None:
+    with pytest.raises(ValidationError, match="timesteps"):
+        TrainSection.model_validate({"timesteps": wrong})
+
+
+def test_outside_its_mask_a_picture_costs_nothing() -> None:
+    schedule = NoiseSchedule(ALPHAS, "sample")
+    x0, t, mask = torch.zeros(2, 3, 2, 2), torch.tensor([1, 2]), torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    wrong = torch.full((2, 3, 2, 2), 7.0)
+    wrong[..., 0, 0] = 2.0
+    weights = mask.expand(2, 1, 2, 2)
+    assert float(denoising_loss(schedule, wrong, x0, x0, t, None, weights)) == pytest.approx(4)
+    half = 0.5 + 0.5 * weights
+    assert float(denoising_loss(schedule, wrong, x0, x0, t, None, half)) == pytest.approx((4 + 0.5 * 3 * 49) / 2.5)
 
 
 def test_the_best_is_chosen_not_the_last() -> None:
@@ -154,7 +185,8 @@ def test_the_judge_chooses_among_pictures_of_the_select_set(tmp_path: Path) -> N
 def test_bfloat16_trains_and_certifies(tmp_path: Path) -> None:
     base = tiny_sd15(v_prediction=True)
     half = tiny_model(base).model_copy(update={"dtype": "bfloat16"})
-    train(config(base, model=half, epochs=2, samples=0), inputs(tmp_path, base), tmp_path / "out", SilentLog())
+    exact = config(base, model=half, epochs=2, samples=0, export_dtype="float32")
+    train(exact, inputs(tmp_path, base), tmp_path / "out", SilentLog())
     weights = load_file(tmp_path / "out" / "anime-lora-final" / "adapter_model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.float32}
     record = json.loads((tmp_path / "out" / "training_log.json").read_text())
@@ -176,7 +208,7 @@ torch.set_num_threads(1)
 from components import artifact
 from components.runlog import SilentLog
 from components.image import train as image
-from tests.components.training import test_image as test
+from tests.components.image import test_train as test
 from tests.tiny import tiny_sd15
 
 folder = Path(sys.argv[1])

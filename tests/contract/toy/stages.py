@@ -47,5 +47,5 @@ def train(config: TrainConfig, inputs: Mapping[str, Path], out: Path, log: RunLo
 
 
 def evaluate(config: StepConfig, inputs: Mapping[str, Path], out: Path, log: RunLog) -> None:
-    figures: dict[str, Any] = {"letters": len(json.loads((inputs["train"] / "letters.json").read_text()))}
-    (out / "metrics.json").write_text(json.dumps({**figures, "judge.digest": "toy", "prompts.digest": "toy"}))
+    metrics: dict[str, Any] = {"letters": len(json.loads((inputs["train"] / "letters.json").read_text()))}
+    (out / "metrics.json").write_text(json.dumps({**metrics, "judge.digest": "toy", "prompts.digest": "toy"}))

@@ -10,7 +10,7 @@ from components.portraits.reader.plugin import READER
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.rendering import rendered
 from components.prompting.schema import Draft, Part, PromptRequest, Provenance, RobustPrompt
-from flows.bench.harm import REPORT, OpenList, OpenPrompt, figures, harm, lost
+from flows.bench.harm import REPORT, OpenList, OpenPrompt, harm, lost, metrics
 
 GLOSSARY = {"女の子": ("1girl",), "赤い": ("red",)}
 
@@ -58,11 +58,11 @@ def starless(text: str) -> str:
 
 def test_the_worst_category_stands_beside_the_mean() -> None:
     some = OpenList((english("a cat"), parted("月/と/星")), {})
-    doubted = figures(harm(some, writer(starless, 0.5), rendered)).values
+    doubted = metrics(harm(some, writer(starless, 0.5), rendered)).values
     assert doubted["harm.words"] == 0.25
     assert (doubted["harm.worst"], doubted["harm.ja_tags"], doubted["harm.tags"]) == (0.5, 0.5, 0.0)
     assert doubted["harm.sure"] == 0.0, "nobody was sure"
-    assert figures(harm(some, writer(starless, 0.95), rendered)).values["harm.sure"] == 0.25
+    assert metrics(harm(some, writer(starless, 0.95), rendered)).values["harm.sure"] == 0.25
 
 
 def test_the_list_that_is_reported_and_the_one_to_develop_against_are_disjoint() -> None:

@@ -11,7 +11,7 @@ from components.prompting.generator import RobustPromptGenerator
 from components.prompting.reader import Mistaken, Reader
 from components.prompting.schema import PromptRequest, RobustPrompt
 from components.runlog import ConsoleLog
-from flows.bench.outside import figures
+from flows.bench.outside import metrics
 
 ITEMS = [
     PromptItem("pink hair, glasses", {"hair_color": "pink", "glasses": "yes"}, 0),
@@ -40,13 +40,13 @@ def reader(**outside: object) -> Reader:
 
 def test_only_what_was_hit_counts() -> None:
     with ConsoleLog("test") as log:
-        found = figures(ITEMS, reader(typo=blotted), write, log).values
+        found = metrics(ITEMS, reader(typo=blotted), write, log).values
     assert found == {"outside.typo": 0.5, "outside.typo.all": 0.75, "outside.typo.hits": 2, "outside.typo.worst": 0.5}
 
 
 def test_a_collection_that_is_not_installed_is_left_out_and_said(capsys: pytest.CaptureFixture[str]) -> None:
     with ConsoleLog("test") as log:
-        found = figures(ITEMS, reader(glyph=missing), write, log).values
+        found = metrics(ITEMS, reader(glyph=missing), write, log).values
     assert found == {}
     told = capsys.readouterr()
     assert "outside.glyph is not measured" in told.out + told.err

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
 from components.errors import DataError
+from components.image.dataset.loader import CachedDataset
 from components.image.dataset.stage import prepare
 from components.image.families.bundle import load_bundle
 from components.image.recipe import DatasetConfig
@@ -75,7 +76,8 @@ def run(folder: Path, out: Path, base: Path | None = None, **changed: Any) -> tu
     out.mkdir(parents=True, exist_ok=True)
     notes = Notes()
     config = DatasetConfig(model=tiny_model(base), **{"source": "data", "trigger": "kyara", "min_side": 16, **changed})
-    prepare(config, {"base": base, "data": folder}, out, notes)
+    masks = {"masks": Path(config.masks)} if config.masks not in (None, "alpha") else {}
+    prepare(config, {"base": base, "data": folder, **masks}, out, notes)
     return json.loads((out / "index.json").read_text(encoding="utf-8")), notes
 
 
@@ -234,6 +236,37 @@ def test_buckets(tmp_path: Path) -> None:
         "resized to 64x32, 16 pixels cut off left and right"
     )
     assert {(sample["width"], sample["height"]) for sample in index["samples"]} == {(32, 32)}
+
+
+def test_masks_of_the_alpha_channel_and_of_a_folder(tmp_path: Path) -> None:
+    """The left half counts; a picture without transparency counts everywhere."""
+    folder, masks = fill(tmp_path / "data", 3), tmp_path / "masks"
+    masks.mkdir()
+    left = Image.new("L", (64, 64))
+    left.paste(255, (0, 0, 32, 64))
+    cut = drawing(30)
+    cut.putalpha(left)
+    cut.save(folder / "cut.png")
+    for path in folder.glob("*.png"):
+        left.save(masks / path.name)
+    for given, whole in (({"masks": "alpha"}, 1.0), ({"masks": str(masks)}, 0.5)):
+        out = tmp_path / Path(given["masks"]).name
+        run(folder, out, **given)
+        data = CachedDataset.open(out, "train")
+        found = {
+            sample["file"]: data.masks[sample["id"]]
+            for sample in json.loads((out / "index.json").read_text())["samples"]
+        }
+        assert found["cut.png"][0].tolist() == pytest.approx([1, 1, 1, 1, 0, 0, 0, 0], abs=0.05)
+        assert float(found["00.png"].mean()) == pytest.approx(whole, abs=0.01)
+        weights = data.weights(range(len(data)), 0.25)
+        assert weights is not None
+        assert weights.shape == (len(data), 1, 8, 8)
+        assert float(weights.min()) == pytest.approx(0.25, abs=0.01)
+        assert not (out / "masks").exists()
+    (masks / "cut.png").unlink()
+    with pytest.raises(DataError, match=r"'cut.png' has no mask"):
+        run(folder, tmp_path / "missing", masks=str(masks))
 
 
 def test_provenance(tmp_path: Path) -> None:

@@ -58,10 +58,10 @@ def test_the_baseline_says_how_it_multiplies() -> None:
         torch.set_float32_matmul_precision("highest")
 
 
-def test_figures() -> None:
+def test_metrics() -> None:
     timings = {"lora": Timing((800.0, 790, 900), 1), "lcm4": Timing((160.0,), 1), "served": Timing((40.0,), 1)}
-    figures = Speed(timings, "lcm4", "openvino", 0.01).figures()
-    assert figures["speed.baseline_ms"] == 800
-    assert figures["speed.total"] == pytest.approx(20)
-    assert figures["speed.algorithm"] == pytest.approx(5)
-    assert figures["speed.engine"] == pytest.approx(4)
+    metrics = Speed(timings, "lcm4", "openvino", 0.01).metrics()
+    assert metrics["speed.baseline_ms"] == 800
+    assert metrics["speed.total"] == pytest.approx(20)
+    assert metrics["speed.algorithm"] == pytest.approx(5)
+    assert metrics["speed.engine"] == pytest.approx(4)

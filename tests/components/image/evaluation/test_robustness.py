@@ -1,4 +1,4 @@
-"""Robustness: figures by hand, and conditions over a painter that shows exactly what it can read."""
+"""Robustness: metrics by hand, and conditions over a painter that shows exactly what it can read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from components.contracts import Verdict
-from components.image.evaluation.robustness import Artist, Seen, conditions, figures, kept, too_weak
+from components.image.evaluation.robustness import Artist, Seen, conditions, kept, metrics, too_weak
 from components.image.promptset import PromptItem
 from components.portraits.reader.plugin import READER
 from components.portraits.translations import japanese
@@ -84,7 +84,7 @@ def measured() -> tuple[Painter, dict[str, Seen]]:
 
 def test_what_is_read_letter_by_letter_breaks_under_attack(measured: tuple[Painter, dict[str, Seen]]) -> None:
     _, seen = measured
-    found = figures(seen, resamples=100).values
+    found = metrics(seen, resamples=100).values
     assert found["clean"] == 1.0
     assert found["clean_generator.ratio"] == 1.0
     assert found["japanese.ratio"] == 1.0
@@ -99,12 +99,12 @@ def test_equal_texts_are_drawn_once(measured: tuple[Painter, dict[str, Seen]]) -
     assert len(painter.painted) == len(set(painter.painted))
 
 
-def test_a_reader_that_cannot_attack_or_translate_leaves_those_figures_out() -> None:
+def test_a_reader_that_cannot_attack_or_translate_leaves_those_metrics_out() -> None:
     bare = replace(READER, attack=None, translate=None)
     asked = conditions(PROMPTS, bare, remembered, lambda prompt: tags(prompt.draft.asked))
     assert set(asked) == {"clean", "clean_generator"}
     whole = seen(*[[1.0] * len(PROMPTS)] * len(ASKED))
-    found = figures(dict.fromkeys(asked, whole), resamples=10)
+    found = metrics(dict.fromkeys(asked, whole), resamples=10)
     assert found.values["clean_generator.ratio"] == 1.0
     assert "recovered" not in found.values
     assert too_weak(found) == []
@@ -127,6 +127,6 @@ def test_kept_counts_pictures_that_lose_nothing() -> None:
 
 def test_an_attack_that_leaves_most_is_too_weak(measured: tuple[Painter, dict[str, Seen]]) -> None:
     _, before = measured
-    assert too_weak(figures(before, resamples=100)) == []
+    assert too_weak(metrics(before, resamples=100)) == []
     unhurt = {**before, "attacked.glyph": before["clean"]}
-    assert ["glyph" in problem for problem in too_weak(figures(unhurt, resamples=100))] == [True]
+    assert ["glyph" in problem for problem in too_weak(metrics(unhurt, resamples=100))] == [True]

@@ -39,11 +39,11 @@ JUDGE = {
 
 
 class Notes(SilentLog):
-    """Remembers tables, figures and bars."""
+    """Remembers tables, metrics and bars."""
 
     def __init__(self) -> None:
         self.tables: dict[str, Sequence[Mapping[str, Any]]] = {}
-        self.figures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
         self.files: list[str] = []
         self.warned: list[str] = []
         self.bars: dict[str, list[tuple[int, int]]] = {}
@@ -52,7 +52,7 @@ class Notes(SilentLog):
         self.tables[name] = rows
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        self.figures.update(values)
+        self.metrics.update(values)
 
     def file(self, path: Path, folder: str = "") -> None:
         assert path.is_file()
@@ -155,16 +155,16 @@ MEASURED = {f"speed.{name}" for name in ("baseline_ms", "served_ms", "total", "a
 
 
 def test_every_key_file_and_table(inputs: dict[str, Path], whole: Any) -> None:
-    figures, notes, out = whole
+    metrics, notes, out = whole
     # An untrained judge may find nothing at all, and then there is no ratio.
-    expected = SAMPLED - ({"fidelity.adherence_ratio"} if figures["lora.adherence"] == 0 else set())
-    assert expected | MEASURED | {"judge.mean_accuracy", "judge.digest", "prompts.digest"} <= figures.keys()
+    expected = SAMPLED - ({"fidelity.adherence_ratio"} if metrics["lora.adherence"] == 0 else set())
+    assert expected | MEASURED | {"judge.mean_accuracy", "judge.digest", "prompts.digest"} <= metrics.keys()
     for name in expected:
-        low, high = figures[f"{name}.interval"]
+        low, high = metrics[f"{name}.interval"]
         assert low <= high
-    assert figures["judge.digest"] == Judge.load(inputs["judge"]).digest
-    assert figures["speed.total"] == pytest.approx(figures["speed.algorithm"] * figures["speed.engine"])
-    assert all(np.isfinite(value) for value in notes.figures.values())
+    assert metrics["judge.digest"] == Judge.load(inputs["judge"]).digest
+    assert metrics["speed.total"] == pytest.approx(metrics["speed.algorithm"] * metrics["speed.engine"])
+    assert all(np.isfinite(value) for value in notes.metrics.values())
     for name in (
         "grids/base.png",
         "grids/lora.png",
@@ -231,24 +231,24 @@ def test_models_are_drawn_with_one_at_a_time(
 def test_without_judge_and_prompts(inputs: dict[str, Path], tmp_path: Path) -> None:
     """What a user with pictures of their own and nothing else gets."""
     bare = {name: path for name, path in inputs.items() if name not in ("judge", "prompts", "reference")}
-    figures, notes = run(bare, tmp_path, judge=None, prompts=None, reader=None)
-    assert figures["judge.digest"] is None
-    assert {"fidelity.similarity", "vae.psnr", "lcm1.similarity"} | MEASURED <= figures.keys()
-    assert not any(name.endswith((".adherence", ".kid", ".style", ".copying")) for name in figures)
+    metrics, notes = run(bare, tmp_path, judge=None, prompts=None, reader=None)
+    assert metrics["judge.digest"] is None
+    assert {"fidelity.similarity", "vae.psnr", "lcm1.similarity"} | MEASURED <= metrics.keys()
+    assert not any(name.endswith((".adherence", ".kid", ".style", ".copying")) for name in metrics)
     assert any("no judge" in text for text in notes.warned)
     assert (tmp_path / "grids" / "compare.png").is_file()
 
 
 def test_without_reference_features(inputs: dict[str, Path], tmp_path: Path) -> None:
     bare = {name: path for name, path in inputs.items() if name != "reference"}
-    figures, _ = run(bare, tmp_path, judge={**JUDGE, "reference": None}, lcm_steps=(4,))
-    assert "lora.adherence" in figures
-    assert not any(name.endswith((".kid", ".copying", "kid_gap")) for name in figures)
+    metrics, _ = run(bare, tmp_path, judge={**JUDGE, "reference": None}, lcm_steps=(4,))
+    assert "lora.adherence" in metrics
+    assert not any(name.endswith((".kid", ".copying", "kid_gap")) for name in metrics)
 
 
 def test_sdxl(home: None, tmp_path: Path) -> None:
-    figures, _ = run(world(tmp_path, tiny_sdxl()), tmp_path / "out", lcm_steps=(4,))
-    assert figures.keys() >= MEASURED
+    metrics, _ = run(world(tmp_path, tiny_sdxl()), tmp_path / "out", lcm_steps=(4,))
+    assert metrics.keys() >= MEASURED
 
 
 def test_clear_errors(inputs: dict[str, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 
 import openvino
 import pytest
@@ -10,8 +11,9 @@ import torch
 from components.errors import EnvironmentProblem
 from components.image.generation.engine import build_engine, relative_error
 from components.image.generation.latent import initial_noise, load_variant
-from components.image.generation.openvino_engine import network_digest
+from components.image.generation.openvino_engine import Network, _trace, network_digest, prune
 from components.image.generator import GenerateRequest, ImageGenerator
+from components.settings import settings
 from tests.promoted import home, tiny_version
 from tests.tiny import tiny_model, tiny_sd15, tiny_sdxl
 
@@ -89,6 +91,36 @@ def test_conversions_are_kept_by_the_weights(bundle, cache):
     assert network_digest(other) == network_digest(bundle)
     other.unet.conv_in.bias.data += 1e-3
     assert network_digest(other) != network_digest(bundle)
+
+
+def test_only_the_shapes_used_last_stay_compiled():
+    network = Network(_trace(torch.nn.ReLU(), [torch.zeros(1, 3)]), "float32", None)
+    for width in (4, 5, 6, 4, 7, 8, 4):
+        network(torch.zeros(1, width))
+    assert [shape[0][-1] for shape in network._compiled] == [6, 7, 8, 4]
+
+
+def test_the_cache_on_disk_is_pruned_by_last_use(tmp_path):
+    for age, name in enumerate(("new", "used", "old")):
+        for path in (tmp_path / name / "blobs" / "1.blob", tmp_path / name / "networks" / "unet.bin"):
+            path.parent.mkdir(parents=True)
+            path.write_bytes(bytes(100))
+            os.utime(path, (10**9 - age, 10**9 - age))
+    prune(tmp_path, 400, tmp_path / "used")
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {f"{name}/{file}" for name in ("new", "used") for file in ("blobs/1.blob", "networks/unet.bin")}
+    prune(tmp_path, 1, tmp_path / "used")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["unet.bin"]
+    assert (tmp_path / "used" / "networks" / "unet.bin").is_file()
+
+
+def test_compiling_a_shape_prunes(bundle, tmp_path, monkeypatch):
+    (tmp_path / "other" / "networks").mkdir(parents=True)
+    (tmp_path / "other" / "networks" / "unet.bin").write_bytes(bytes(2**21))
+    monkeypatch.setenv("KYARA_ENGINE_CACHE_MIB", "1")
+    settings.cache_clear()
+    build_engine(bundle, "openvino", "float32", cache_dir=tmp_path)
+    assert not (tmp_path / "other" / "networks").exists()
 
 
 def test_a_student_with_embedded_guidance(tmp_path):

@@ -11,7 +11,7 @@ from components.image.generation.sampler import (
     combine,
     consistency,
     ddim_grid,
-    ddim_move,
+    ddim_step,
     embed_guidance,
     lcm_grid,
     solver_timesteps,
@@ -28,11 +28,11 @@ def test_ddim_follows_a_straight_path_to_the_picture():
     schedule = NoiseSchedule.from_config(ZERO_SNR)
     x0, eps = torch.full((1, 4, 2, 2), 0.7), torch.full((1, 4, 2, 2), -1.3)
     x = eps
-    for t, landing in zip(*ddim_grid(ZERO_SNR, 10), strict=True):
+    for t, alpha_prev in zip(*ddim_grid(ZERO_SNR, 10), strict=True):
         at = t.view(1)
         v = schedule.target(x0, eps, at)
-        x = ddim_move(schedule.x0(v, x, at), schedule.eps(v, x, at), landing)
-        torch.testing.assert_close(x, landing.sqrt() * x0 + (1 - landing).sqrt() * eps, rtol=0, atol=1e-5)
+        x = ddim_step(schedule.x0(v, x, at), schedule.eps(v, x, at), alpha_prev)
+        torch.testing.assert_close(x, alpha_prev.sqrt() * x0 + (1 - alpha_prev).sqrt() * eps, rtol=0, atol=1e-5)
     torch.testing.assert_close(x, x0, rtol=0, atol=1e-5)
 
 
@@ -42,10 +42,10 @@ def test_ddim_equals_diffusers(config):
     reference.set_timesteps(20)
     schedule = NoiseSchedule.from_config(config)
     ours = theirs = X
-    for t, landing in zip(*ddim_grid(config, 20), strict=True):
+    for t, alpha_prev in zip(*ddim_grid(config, 20), strict=True):
         at = t.expand(2)
         output = torch.sin(ours * 3)
-        ours = ddim_move(schedule.x0(output, ours, at), schedule.eps(output, ours, at), landing)
+        ours = ddim_step(schedule.x0(output, ours, at), schedule.eps(output, ours, at), alpha_prev)
         theirs = reference.step(output, t, theirs).prev_sample
     torch.testing.assert_close(ours, theirs)
 
@@ -60,14 +60,14 @@ def test_consistency_sampling_equals_diffusers(config, steps):
     grid = lcm_grid(schedule, steps, 50)
     assert grid.timesteps.tolist() == reference.timesteps.tolist()
     output = torch.sin(X * 3)
-    for t, landing in zip(*grid, strict=True):
+    for t, alpha_prev in zip(*grid, strict=True):
         reference._step_index = None
         step = reference.step(output, t, X, generator=torch.Generator().manual_seed(1))
         clean = consistency(schedule, output, X, t.expand(2), 10.0)
         torch.testing.assert_close(clean, step.denoised)
         if t != grid.timesteps[-1]:
             noise = torch.randn(X.shape, generator=torch.Generator().manual_seed(1))
-            torch.testing.assert_close(ddim_move(clean, noise, landing), step.prev_sample)
+            torch.testing.assert_close(ddim_step(clean, noise, alpha_prev), step.prev_sample)
 
 
 def test_the_four_step_grid():

@@ -11,8 +11,9 @@ from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionM
 from components.image.families.schedule import NoiseSchedule
 from components.portraits.world import autoencoder as ae
 from components.portraits.world import base
-from components.portraits.world.fitting import Budget, Fit, Muon, one_cycle, orthogonal
+from components.portraits.world.fitting import Budget, Fit
 from components.portraits.world.renders import Portrait, sample_portraits
+from components.training.optimizers import Muon
 
 SIZE = 64
 
@@ -61,22 +62,10 @@ def test_latents_are_white_and_whitening_keeps_the_picture(images: torch.Tensor)
     assert (after - inside).abs().mean() < 0.2, "only the tanh before the decoder may tell them apart"
 
 
-def test_orthogonal_has_singular_values_near_one() -> None:
-    values = torch.linalg.svdvals(orthogonal(torch.randn(6, 20, generator=torch.Generator().manual_seed(0)), 8))
-    assert values.min() > 0.6
-    assert values.max() < 1.3
-
-
-def test_one_cycle_rises_and_falls() -> None:
-    assert one_cycle(0.0) == pytest.approx(0.01)
-    assert one_cycle(0.08) == 1.0
-    assert one_cycle(1.0) == pytest.approx(0.01)
-
-
 def test_a_budget_is_steps_or_minutes() -> None:
     with pytest.raises(ValueError, match="either steps or minutes"):
         Budget()
-    assert Budget(minutes=2.0).progress(5, 60.0) == 0.5
+    assert Budget(minutes=2.0).in_steps(0.5) == 240 and Budget(steps=7).in_steps(0.5) == 7
 
 
 def test_timesteps_are_spread_over_the_parts_of_the_schedule() -> None:
@@ -144,25 +133,46 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
             layer, [Muon([layer.weight], 1e-2), torch.optim.AdamW([layer.bias], 1e-2)], Budget(steps=steps), folder
         )
 
-    def run(one: Fit, until: int) -> None:
+    def run(one: Fit, until: int) -> list[int]:
         def loss(generator: torch.Generator) -> torch.Tensor:
             value: torch.Tensor = one.module(torch.randn(2, 4, 8, 8, generator=generator)).square().mean()
             return value
 
+        done: list[int] = []
         for step in one.steps(loss):
+            done.append(step)
             if step == until:
-                one.save()
-                return
+                break
+        return done
 
-    whole = fit(tmp_path / "whole", 8)
-    run(whole, 8)
-    run(fit(tmp_path / "parts", 8), 3)
-    resumed = fit(tmp_path / "parts", 8)
-    assert resumed.step == 3
-    run(resumed, 8)
+    whole, resumed = fit(tmp_path / "whole", 8), fit(tmp_path / "parts", 8)
+    assert run(whole, 8) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert run(fit(tmp_path / "parts", 8), 3) == [1, 2, 3]
+    assert run(resumed, 8) == [4, 5, 6, 7, 8]
     for name, value in whole.module.state_dict().items():
         assert torch.equal(value, resumed.module.state_dict()[name])
         assert torch.equal(whole.average.weights[name], resumed.average.weights[name])
+
+
+def test_minutes_become_steps_once(tmp_path: Path) -> None:
+    layer = torch.nn.Conv2d(4, 4, 3)
+    before = layer.weight.detach().clone()
+    times = iter(range(100))
+
+    def fit() -> Fit:
+        return Fit(layer, [torch.optim.AdamW(layer.parameters(), lr=1e-2)], Budget(minutes=1.0), tmp_path)
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        value: torch.Tensor = layer(torch.randn(1, 4, 8, 8, generator=generator)).square().mean()
+        return value
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("components.portraits.world.fitting.time.perf_counter", lambda: 10.0 * next(times))
+        one = fit()
+        assert one._planned(loss) == 6, "timing three steps of ten seconds"
+    assert torch.equal(layer.weight, before), "timing trains nothing"
+    assert fit()._planned(loss) == 6, "another machine's speed changes nothing"
+    assert list(fit().steps(loss)) == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_export_loads_as_stable_diffusion_and_warm_starts(portraits: list[Portrait], tmp_path: Path) -> None:

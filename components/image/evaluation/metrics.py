@@ -1,4 +1,4 @@
-"""Pictures and verdicts to the figures of the report: name -> value, and `name.interval` where it was sampled."""
+"""Pictures and verdicts to the metrics of the report: name -> value, and `name.interval` where it was sampled."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,13 +20,13 @@ _THUMB = 32
 
 
 @dataclass
-class Figures:
-    """What metrics.json holds. A figure that is not a number (nothing was asked for) is left out."""
+class Metrics:
+    """What metrics.json holds. A metric that is not a number (nothing was asked for) is left out."""
 
     values: dict[str, Any] = field(default_factory=dict)
 
     def put(self, name: str, estimate: Estimate | float) -> None:
-        """Keep a figure, with its interval where it has one."""
+        """Keep a metric, with its interval where it has one."""
         value = estimate.value if isinstance(estimate, Estimate) else estimate
         if not math.isfinite(value):
             return
@@ -67,40 +67,40 @@ class Panel:
         return statistics.adherence_of(hits) if hits else np.full(len(verdict.features), np.nan)
 
 
-def judged_figures(
+def judged_metrics(
     config: EvaluateConfig, panel: Panel, items: Sequence[PromptItem], verdicts: Mapping[str, Verdict], training: Floats
-) -> Figures:
+) -> Metrics:
     """Adherence, style, copying and KID of every variant; drop, ratio and gap between them.
 
     Args:
         verdicts: by variant.
         training: features [M, D] of the training pictures.
     """
-    figures = Figures()
+    metrics = Metrics()
     distances: dict[str, KernelDistance] = {}
     for name, verdict in verdicts.items():
         shown = panel.style_of(name)
         bootstrap = _bootstrap(config, len(verdict.features))
-        figures.put(f"{name}.adherence", bootstrap.mean(panel.adherence(items, verdict, shown)))
-        _by_aspect(figures, name, items, panel.hits(items, verdict, shown), bootstrap)
+        metrics.put(f"{name}.adherence", bootstrap.mean(panel.adherence(items, verdict, shown)))
+        _by_aspect(metrics, name, items, panel.hits(items, verdict, shown), bootstrap)
         texts = [item.prompt for item in items[: len(verdict.features)]]
         for score, values in panel.judge.scores(verdict, texts, training).items():
-            figures.put(f"{name}.{score}", bootstrap.mean(values))
+            metrics.put(f"{name}.{score}", bootstrap.mean(values))
         if shown:
-            figures.put(f"{name}.style", bootstrap.mean(panel.judge.styled(verdict, shown)))
+            metrics.put(f"{name}.style", bootstrap.mean(panel.judge.styled(verdict, shown)))
         if panel.reference is None:
             continue
         distances[name] = KernelDistance(verdict.features, panel.reference)
-        figures.put(f"{name}.kid", bootstrap.kid(distances[name]))
+        metrics.put(f"{name}.kid", bootstrap.kid(distances[name]))
         if name != BASE:
             copied = statistics.copies(verdict.features, training, panel.reference)
-            figures.put(f"{name}.copying", bootstrap.mean(copied))
-    _compare(config, panel, items, verdicts, distances, figures)
-    return figures
+            metrics.put(f"{name}.copying", bootstrap.mean(copied))
+    _compare(config, panel, items, verdicts, distances, metrics)
+    return metrics
 
 
 def _by_aspect(
-    figures: Figures, name: str, items: Sequence[PromptItem], hits: Mapping[str, Floats], bootstrap: Bootstrap
+    metrics: Metrics, name: str, items: Sequence[PromptItem], hits: Mapping[str, Floats], bootstrap: Bootstrap
 ) -> None:
     """`balanced`: mean over aspects, which a frequent one cannot hide; `worst`: the weakest, and which it is."""
     groups = {key: rows for key, rows in split_accessories(items, hits).items() if not np.isnan(rows).all()}
@@ -108,9 +108,9 @@ def _by_aspect(
         return
     shares = {key: statistics.mean(rows) for key, rows in groups.items()}
     worst = min(shares, key=lambda key: shares[key])
-    figures.put(f"{name}.balanced", float(np.mean(list(shares.values()))))
-    figures.put(f"{name}.worst", bootstrap.mean(groups[worst]))
-    figures.values[f"{name}.worst.name"] = worst
+    metrics.put(f"{name}.balanced", float(np.mean(list(shares.values()))))
+    metrics.put(f"{name}.worst", bootstrap.mean(groups[worst]))
+    metrics.values[f"{name}.worst.name"] = worst
 
 
 def split_accessories(items: Sequence[PromptItem], hits: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -132,33 +132,33 @@ def _compare(
     items: Sequence[PromptItem],
     verdicts: Mapping[str, Verdict],
     distances: Mapping[str, KernelDistance],
-    figures: Figures,
+    metrics: Metrics,
 ) -> None:
     student = lcm_name(config.main_steps)
     bootstrap = _bootstrap(config, config.count)
     both = (panel.base_style, panel.style) if panel.base_style else (panel.style,)
     drop = (panel.adherence(items, verdicts[name], *both) for name in (BASE, LORA))
-    figures.put("lora.adherence_drop", bootstrap.difference(*drop))
+    metrics.put("lora.adherence_drop", bootstrap.difference(*drop))
     if student not in verdicts:
         return
     ratio = (panel.adherence(items, verdicts[name], panel.style) for name in (student, LORA))
-    figures.put("fidelity.adherence_ratio", bootstrap.ratio(*ratio))
+    metrics.put("fidelity.adherence_ratio", bootstrap.ratio(*ratio))
     if distances:
-        figures.put("fidelity.kid_gap", bootstrap.kid_gap(distances[student], distances[LORA], distances[BASE]))
+        metrics.put("fidelity.kid_gap", bootstrap.kid_gap(distances[student], distances[LORA], distances[BASE]))
 
 
-def plain_figures(config: EvaluateConfig, drawn: Mapping[str, Sequence[Image.Image]]) -> Figures:
+def plain_metrics(config: EvaluateConfig, drawn: Mapping[str, Sequence[Image.Image]]) -> Metrics:
     """What needs no judge: how alike student and teacher draw at equal prompts and seeds."""
-    figures = Figures()
+    metrics = Metrics()
     for steps in config.lcm_steps:
         name = lcm_name(steps)
         if name not in drawn:
             continue
         estimate = similarity(drawn[name], drawn[LORA], _bootstrap(config, len(drawn[name])))
-        figures.put(f"{name}.similarity", estimate)
+        metrics.put(f"{name}.similarity", estimate)
         if steps == config.main_steps:
-            figures.put("fidelity.similarity", estimate)
-    return figures
+            metrics.put("fidelity.similarity", estimate)
+    return metrics
 
 
 def similarity(student: Sequence[Image.Image], teacher: Sequence[Image.Image], bootstrap: Bootstrap) -> Estimate:
@@ -192,11 +192,11 @@ def _bootstrap(config: EvaluateConfig, count: int) -> Bootstrap:
     return Bootstrap(count, config.bootstrap, config.seed)
 
 
-def variant_rows(names: Iterable[str], figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a variant, from the figures whose key begins with its name."""
+def variant_rows(names: Iterable[str], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row a variant, from the metrics whose key begins with its name."""
     names = list(names)
     own = {
-        name: {key.removeprefix(f"{name}."): value for key, value in figures.items() if key.startswith(f"{name}.")}
+        name: {key.removeprefix(f"{name}."): value for key, value in metrics.items() if key.startswith(f"{name}.")}
         for name in names
     }
     columns = sorted(

@@ -1,4 +1,4 @@
-"""Run a module as `python -m` does, and end with the parent: `python flows/leash.py MODULE ARGUMENTS`.
+"""Run a module as `python -m` does, and end with the parent: `python flows/watchdog.py MODULE ARGUMENTS`.
 
 The parent holds the other end of the pipe on stdin. When it dies, however it dies, the pipe closes.
 """

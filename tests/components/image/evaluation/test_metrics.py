@@ -1,4 +1,4 @@
-"""Similarity and reconstruction by hand, rows and sheets."""
+"""Similarity and reconstruction by hand, rows and plots."""
 
 from pathlib import Path
 
@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from components.image.evaluation import plots
-from components.image.evaluation.figures import psnr, similarity, variant_rows
-from components.image.evaluation.sheets import contact, sheet
+from components.image.evaluation.metrics import psnr, similarity, variant_rows
 from components.statistics import Bootstrap
 
 
@@ -42,36 +41,27 @@ def test_psnr_by_hand() -> None:
 
 
 def test_rows_have_equal_columns() -> None:
-    figures = {
+    metrics = {
         "base.adherence": 0.9,
         "lora.adherence": 0.8,
         "lora.copying": 0.0,
         "lora.adherence.interval": [0, 1],
         "base.only": 1.0,
     }
-    assert variant_rows(["base", "lora"], figures) == [
+    assert variant_rows(["base", "lora"], metrics) == [
         {"variant": "base", "adherence": 0.9, "copying": None},
         {"variant": "lora", "adherence": 0.8, "copying": 0.0},
     ]
 
 
-def test_sheets_place_pictures() -> None:
-    red, blue = (Image.new("RGB", (128, 128), color) for color in ("red", "blue"))
-    grid = sheet([[red, blue], [None, red]], ["one", "two"], ["a prompt", "日本語"])
-    assert grid.getpixel((grid.width - 60, grid.height - 60)) == (255, 0, 0)
-    assert grid.getpixel((grid.width - 60, 60)) == (0, 0, 255)
-    assert grid.getpixel((grid.width - 200, grid.height - 60)) == (255, 255, 255)
-    assert contact([red] * 5, across=2).size == (2 * 132, 3 * 132)
-
-
 def test_plots_are_written(tmp_path: Path) -> None:
-    figures = {
+    metrics = {
         "lcm1.adherence": 0.5,
         "lcm4.adherence": 0.9,
         "lcm4.adherence.interval": [0.85, 0.95],
         "lora.adherence": 1.0,
     }
-    plots.by_steps(tmp_path / "a" / "steps.png", figures, (1, 2, 4))
+    plots.by_steps(tmp_path / "a" / "steps.png", metrics, (1, 2, 4))
     plots.by_attribute(tmp_path / "bars.png", {"base": {"hair": 0.9}, "lora": {"hair": 0.8, "skin": 1.0}})
     plots.latency(tmp_path / "ms.png", {"lora": 100.0, "served": 8.0})
     assert all(Image.open(path).convert("L").width > 300 for path in tmp_path.rglob("*.png"))
