@@ -1,5 +1,7 @@
 """What becomes of a request: nothing is lost, changed or moved but what was surely meant otherwise."""
 
+import random
+
 import pytest
 
 from components.portraits.reader.lexicon import LexiconClient
@@ -120,3 +122,18 @@ def test_nothing_is_mended_into_a_small_word() -> None:
     for word in sorted(phrases().fillers):
         for typed in (word[1:], word + word[-1]):
             assert not {each.meant for each in read(f"{typed} zzyzx").corrections} & phrases().fillers
+
+
+def test_what_nobody_understands_passes_whole() -> None:
+    """Signs, brackets, emoji and scripts that the reader does not know, in any order."""
+    rng = random.Random(3)
+    signs = [*"()[]{}<>|\\/:;,.!?'\"+-*#@%&=~^_ \n", "🎨", "한국", "русский", "größe", "qxzvk", "ﬁ", "ナ二", "鰯雲"]
+    for _ in range(200):
+        text = "".join(rng.choice(signs) for _ in range(40)).strip()
+        if text:
+            assert laid_out(text) == text
+
+
+def test_the_end_of_a_request_that_unfolds_is_not_lost() -> None:
+    text = "ﷺ" * 200 + ", a cat"
+    assert laid_out(text).endswith(", a cat")
