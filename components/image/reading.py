@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from components.image.families.syntax import MAX_CHUNKS, parts
+from components.image.families.syntax import MAX_CHUNKS
 from components.image.generation.request import GenerateRequest
 from components.image.promptset import with_trigger
 from components.prompting.generator import RobustPromptGenerator
@@ -17,8 +17,8 @@ OFFERED = 3
 
 
 def read(request: GenerateRequest, generator: RobustPromptGenerator | None) -> RobustPrompt | None:
-    """What the prompt means; None where it is to be drawn as typed: `raw`, with `(weights:1.2)`, or nobody reads."""
-    if generator is None or request.raw or any(weight != 1.0 for _, weight in parts(request.prompt)):
+    """What the prompt means; None where it is to be drawn as typed: `raw`, or nobody reads."""
+    if generator is None or request.raw:
         return None
     return generator.generate(PromptRequest(text=request.prompt, negative=request.negative_prompt))
 

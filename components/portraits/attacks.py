@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from components.portraits.reader import mistakes
+from components.portraits import mistakes
 from components.portraits.vocabulary import ATTRIBUTES, words
 from components.prompting.reader import KINDS, AttackKind
 from components.prompting.vocabulary import Language

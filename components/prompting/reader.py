@@ -1,7 +1,7 @@
 """A reader as a plug-in: whose words a model knows, who reads them offline, and how the evaluation tests that."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
 from components.prompting.schema import Client
@@ -19,11 +19,25 @@ class Attack(Protocol):
 
 
 @dataclass(frozen=True)
+class Mistaken:
+    """A request with mistakes in it, and the attributes whose words they hit, with their values."""
+
+    text: str
+    hits: Mapping[str, str]
+
+
+class Collected(Protocol):
+    """Puts mistakes that others have collected into a request. Raises EnvironmentProblem where they are not here."""
+
+    def __call__(self, text: str, asked: Mapping[str, str], *, seed: int) -> Mistaken: ...
+
+
+@dataclass(frozen=True)
 class Reader:
     """What a recipe names by `reader`; the rooms of the models know nothing else of who reads.
 
-    `attack` and `translate` (attributes as a Japanese sentence) are for the evaluation of prompts: a reader without
-    them is used all the same, and those metrics are left out.
+    The rest is for the evaluation of prompts: our own attack, the attributes as a Japanese sentence, and kinds of
+    mistakes that others have collected. A reader without them is used all the same, and those metrics are left out.
     """
 
     name: str
@@ -31,3 +45,4 @@ class Reader:
     offline: Callable[[], Client]
     attack: Attack | None = None
     translate: Callable[[Mapping[str, str]], str] | None = None
+    outside: Mapping[str, Collected] = field(default_factory=dict)

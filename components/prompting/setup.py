@@ -7,8 +7,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from components.errors import EnvironmentProblem
 from components.prompting.cache import PromptCache
+from components.prompting.clients import genai
 from components.prompting.clients.anthropic import ANTHROPIC, AnthropicClient
 from components.prompting.clients.gemini import GEMINI_MODEL, GeminiClient
+from components.prompting.clients.genai import GenaiClient
 from components.prompting.clients.openai import OPENAI, OpenAIClient
 from components.prompting.clients.verbatim import VerbatimClient
 from components.prompting.confidence import Calibration
@@ -57,7 +59,8 @@ def make_client(here: Settings, name: str, vocabulary: Vocabulary = EMPTY) -> Cl
     shared: dict[str, Any] = {"timeout": here.prompts_timeout, "vocabulary": vocabulary}
     if name == "gemini":
         model = here.prompts_model or GEMINI_MODEL
-        return GeminiClient(model, key=here.gemini_key, endpoint=here.prompts_url or "", **shared)
+        client = GenaiClient if genai.is_installed() else GeminiClient
+        return client(model, key=here.gemini_key, endpoint=here.prompts_url or "", **shared)
     if here.prompts_model is None:
         raise EnvironmentProblem(
             f"the prompt client {name!r} needs a model.", hint="Set KYARA_PROMPTS_MODEL to a model of the service."

@@ -21,38 +21,10 @@ _HEADING = re.compile(r"\[([a-z ]+)\]")
 SURE = 0.9
 """Confidence from which nobody is asked back."""
 
-_PARTICLES = frozenset(
-    [
-        "の",
-        "が",
-        "は",
-        "を",
-        "に",
-        "で",
-        "と",
-        "な",
-        "も",
-        "や",
-        "へ",
-        "から",
-        "まで",
-        "て",
-        "だ",
-        "です",
-        "ます",
-        "た",
-        "いる",
-        "している",
-        "、",
-        "。",
-        "かけた",
-        "かけている",
-        "つけた",
-        "着た",
-        "着ている",
-    ]
-)
-"""Particles, endings, and `wearing`, which a garment says by itself."""
+_ENDINGS = "の が は を に で と な も や へ から まで て だ です ます た いる している"
+_WEARING = "かけた かけている つけた 着た 着ている"
+_PARTICLES = frozenset(f"{_ENDINGS} {_WEARING} 、 。".split())
+"""What may go: particles and endings, and `wearing`, which a garment says by itself."""
 
 
 @dataclass(frozen=True)

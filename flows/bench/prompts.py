@@ -1,4 +1,5 @@
-"""`kyara bench prompts`: what mistakes in prompts cost the champion, and how much the prompt generator wins back."""
+"""`kyara bench prompts`: what mistakes in prompts cost the champion, how much the prompt generator wins back, and
+whether it does harm."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +22,11 @@ from components.plugins import plugin
 from components.prompting.cache import PromptCache
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.reader import Reader
+from components.prompting.rendering import rendered
 from components.prompting.schema import PromptRequest, RobustPrompt
 from components.runlog import ConsoleLog
 from components.settings import settings
+from flows.bench import harm, outside
 from flows.stage import open_recipe
 
 COUNT, TIMED = 512, 200
@@ -52,6 +55,8 @@ def run(
     with ConsoleLog("prompts") as log:
         benchmark = PromptBenchmark(config, bundle, reader, judge, prompts, out.with_suffix(""), log)
         found = benchmark.measure(COUNT, benchmark.calibrate(config.calibrate_count))
+        found.values |= harm.metrics(harm.harm(harm.OpenList.load(), benchmark.write, rendered)).values
+        found.values |= outside.metrics(promptset.load(prompts, "report", COUNT), reader, benchmark.write, log).values
     texts = [item.prompt for item in promptset.load(prompts, "report", TIMED)]
     found.put("lexicon.ms", _milliseconds(benchmark.write, texts))
     found.put("cache.hit_ms", _hit_milliseconds(reader, texts))

@@ -4,6 +4,7 @@ Unicode's own tables do most of it: NFKC for width (UAX #15), the confusables of
 """
 
 import itertools
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ MAX_KEYS = 2500
 """NFKC may turn one character into eighteen."""
 _HIRAGANA_SHIFT = ord("ァ") - ord("ぁ")
 _BLANKS_THAT_ARE_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+_LETTER_NAME = re.compile(
+    r"LATIN (?:LETTER SMALL CAPITAL|(?:SMALL|CAPITAL) LETTER)(?: TURNED| REVERSED| OPEN| DOTLESS)? ([A-Z])(?: WITH .+)?"
+)
+_ENCLOSED = re.compile(r"(?:PARENTHESIZED|CIRCLED|SQUARED|NEGATIVE \w+) LATIN (?:SMALL|CAPITAL) LETTER ([A-Z])")
 _VOICING = {"゛": "\u3099", "゜": "\u309a", "ﾞ": "\u3099", "ﾟ": "\u309a"}
 _AFTER_KANA_LONG = frozenset("-‐‑‒–—―─━−~〜～ㅡ|")
 """Strokes that are typed for the long-vowel mark; elsewhere they are dashes."""
@@ -129,6 +134,8 @@ def _levelled(cluster: str, before: str) -> list[str]:
     if cluster.isascii():
         low = cluster.lower()
         return ["ー"] if low in _AFTER_KANA_LONG and before and is_kana(before) else [low]
+    if enclosed := _ENCLOSED.fullmatch(unicodedata.name(cluster[0], "")):
+        return [enclosed[1].lower()]
     composed = unicodedata.normalize("NFKC", cluster)
     if before and is_kana(before) and composed in _AFTER_KANA_LONG:
         return ["ー"]
@@ -176,4 +183,10 @@ def _latin_alikes() -> Mapping[str, tuple[str, ...]]:
 @lru_cache(maxsize=8192)
 def _latin(mark: str) -> tuple[str, ...]:
     table = _latin_alikes()
-    return table.get(mark) or table.get(mark.upper()) or (mark,)
+    return table.get(mark) or table.get(mark.upper()) or _named(mark) or (mark,)
+
+
+def _named(mark: str) -> tuple[str, ...]:
+    """The letter in the name that Unicode gives to small capitals, strokes, hooks and turned letters."""
+    found = _LETTER_NAME.fullmatch(unicodedata.name(mark, ""))
+    return (found[1].lower(),) if found else ()

@@ -5,15 +5,20 @@ Keys are levelled (`characters.kana`): ピンク, ぴんく and ﾋﾟﾝｸ are
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from components.portraits.reader.characters import hiragana, is_kana, kana
+from components.portraits.reader.known import zipf
 from components.portraits.reader.phrases import NOT
 
 MAX_WORD = 11
+_LONGEST_KANJI = 4
 _HOMOPHONE, _ALIKE = 0.5, 0.5
+_STRANGE, _LONG_VOWEL = 1.0, 0.5
+_SELDOM = 3.5
+"""Zipf frequency of a kanji below which it is seldom a word of its own."""
 
 _WORDS = f"""
 black: 黒 黒い 黒色 黒色い くろ くろい くろいろ ブラック 真っ黒 まっくろ 漆黒
@@ -115,7 +120,7 @@ facing: 向き むき 向く むく 向いた むいた 向いて むいて 向�
 {NOT}: なし 無し ナシ ない 無い いない 無く なく なしの なしで 外した はずした 外して いません ありません ません
 {NOT}: しない してない
 holding: 持つ もつ 持った もった 持って 持っている
-person: 人物 人 一人 お一人
+person: 人物 人
 character: キャラ キャラクター
 picture: 絵 画像 画
 illustration: イラスト
@@ -173,7 +178,7 @@ brown hair: 茶発 茶ぱつ
 1boy: 男のこ
 """
 _ALIKES: Mapping[str, str] = {
-    "髪": "髭髮髣", "黒": "里墨", "白": "自百日", "緑": "縁録", "青": "責清靑", "赤": "亦", "紫": "柴", "銀": "鋃",
+    "髪": "髭髮髣", "黒": "里墨", "白": "自百", "緑": "縁録", "青": "責清靑", "赤": "亦", "紫": "柴", "銀": "鋃",
     "眼": "眠眸", "鏡": "境鐘", "背": "肯脊", "景": "影", "服": "腹報", "肌": "机飢", "笑": "咲", "茶": "荼",
     "微": "徴徽", "左": "佐在", "右": "石若", "央": "映", "桃": "挑", "側": "測則", "短": "矩", "褐": "渇",
 }  # fmt: skip
@@ -219,6 +224,7 @@ class Dictionary:
         self.spellings: set[str] = set()
         words: set[str] = set()
         self._damaged: dict[str, set[str]] = {}
+        self._holed: dict[str, set[str]] = {}
         for entry in _entries():
             self.spellings.add(entry.spelling)
             if not entry.why:
@@ -228,6 +234,9 @@ class Dictionary:
                 known.append(entry)
         self.words = frozenset(words)
         for key in self.entries:
+            if not any(map(is_kana, key)):
+                for at in range(len(key) if len(key) > 1 else 0):
+                    self._holed.setdefault(_holed(key, at), set()).add(key)
             if len(key) == 2 and not any(map(is_kana, key)):
                 self._damaged.setdefault(key[::-1], set()).add(key)
             if len(key) >= 3:
@@ -247,6 +256,21 @@ class Dictionary:
                 for entry in self.entries[key]:
                     yield Found(length, entry, entry.cost + cost)
 
+    def stretched(self, typed: str) -> Sequence[Entry]:
+        """Entries that differ in how a long vowel is written alone: しょおと for しょーと."""
+        near = [key for key, cost in self._near(typed) if cost <= _LONG_VOWEL] if len(typed) > 2 else []
+        return [entry for key in near for entry in self.entries[key]]
+
+    def joined(self, typed: str) -> Sequence[Entry]:
+        """Two entries without a blank, as one: みぎむき from みぎ and むき."""
+        return [
+            Entry(typed, typed, (*first.english, *second.english))
+            for at in range(2, len(typed) - 1)
+            for first in self.entries.get(typed[:at], ())
+            for second in self.entries.get(typed[at:], ())
+            if first.english and second.english and not first.why and not second.why
+        ]
+
     def _near(self, typed: str) -> list[tuple[str, float]]:
         if typed in self.entries:
             return []
@@ -255,6 +279,21 @@ class Dictionary:
             keys |= self._damaged.get(deletion, set())
         costs = ((key, slip_cost(typed, key)) for key in sorted(keys) if _kanji(typed) <= _kanji(key))
         return [(key, cost) for key, cost in costs if cost <= max(0.55 * len(key), 0.8)]
+
+    def misread(self, keys: str, at: int) -> Iterator[Found]:
+        """Entries of kanji at `keys[at:]` with one that is seldom seen by itself: an input method's odd proposal."""
+        for length in range(2, min(_LONGEST_KANJI, len(keys) - at) + 1):
+            typed = keys[at : at + length]
+            strange = [place for place, mark in enumerate(typed) if zipf(mark, "ja") < _SELDOM]
+            if len(strange) != 1 or any(map(is_kana, typed)) or typed in self.entries:
+                continue
+            for key in sorted(self._holed.get(_holed(typed, strange[0]), ())):
+                for entry in self.entries[key]:
+                    yield Found(length, entry, entry.cost + _STRANGE)
+
+
+def _holed(word: str, at: int) -> str:
+    return f"{word[:at]}*{word[at + 1 :]}"
 
 
 def slip_cost(typed: str, meant: str) -> float:

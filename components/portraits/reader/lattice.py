@@ -4,18 +4,22 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
-from components.portraits.reader.characters import Text, is_japanese, is_kana
-from components.portraits.reader.japanese import Found, dictionary
+from components.portraits.reader.characters import Text, is_japanese, is_kana, kana
+from components.portraits.reader.japanese import Entry, Found, dictionary
 from components.portraits.reader.known import UNLISTED, is_known, is_solid, segments, zipf
 from components.portraits.reader.matching import Candidate, Matcher, unknown_cost
 from components.portraits.reader.phrases import Phrases
+from components.portraits.reader.romaji import PARTICLES, to_kana
+from components.portraits.vocabulary import ATTRIBUTES, words
 
 MAX_FUZZY, MAX_FUZZY_KANA = 60, 100
 """Unknown words, and Japanese characters, of one request that are searched for mistakes: bounds the time."""
 _MARK, _JAPANESE_BLANK = 0.5, 0.3
-_JOIN, _CUT, _MOVED = 0.5, 0.55, 0.8
+_JOIN, _CUT, _MOVED, _ROMAJI = 0.5, 0.55, 0.8, 0.2
+_SHORTEST_ROMAJI = 4
 _UNKNOWN_KANA, _UNKNOWN_KANJI, _LEAST_UNKNOWN = 0.75, 1.0, 0.6
 _WALLS = frozenset(",.;!?\n、。！？，[]{}|<>/")
 """Marks that no phrase goes beyond."""
@@ -89,6 +93,7 @@ class Lattice:
         for start, end in spans:
             self._whole(start, end)
             self.blanks[start] = (end, unknown_cost(end - start))
+        self._romaji(spans)
         for (start, middle), (after, end) in pairwise(spans):
             if after - middle == 1 and self.keys[middle] in " -":
                 self._joined(start, middle, after, end)
@@ -117,6 +122,17 @@ class Lattice:
             self._add(Edge(start, end, (candidate.word,), candidate.cost, why, used=candidate.used))
         if typed not in self.matcher.words and 4 <= end - start <= 40 and zipf(typed) == UNLISTED:
             self._cut(start, end, 3)
+
+    def _romaji(self, spans: Sequence[tuple[int, int]]) -> None:
+        """Japanese in Latin letters: words that are none in English, what stands beside them, and their particles."""
+        typed = [self.keys[start:end] for start, end in spans]
+        sure = {at for at, word in enumerate(typed) if not self._is_used(word) and _from_romaji(word)}
+        for at, (start, end) in enumerate(spans):
+            if typed[at] in PARTICLES and at - 1 in sure:
+                self._add(Edge(start, end, (), 0.0, "translation", used=True))
+            elif at in sure or {at - 2, at - 1, at + 1} & sure:
+                for entry in _from_romaji(typed[at]):
+                    self._add(Edge(start, end, entry.english, _ROMAJI, "translation", used=True))
 
     def _near(self, spelling: str) -> Sequence[Candidate]:
         """Candidates for a word, as long as the request's time lasts."""
@@ -194,6 +210,7 @@ class Lattice:
         yield from (each for each in book.exact(run, i) if cuts.whole(i, i + each.length))
         if i < MAX_FUZZY_KANA:
             yield from (each for each in book.damaged(run, i) if cuts.broken(i, i + each.length))
+            yield from (each for each in book.misread(run, i) if not cuts.one(i, i + each.length))
 
     def _add_entry(self, run: str, i: int, stretch: Sequence[int], each: Found, cuts: "_Cuts") -> None:
         if -1 in stretch or not any(is_japanese(self.keys[place]) for place in stretch):
@@ -210,10 +227,15 @@ class _Cuts:
 
     def __init__(self, run: str) -> None:
         words = segments(run, dictionary().words)
+        self.words = frozenset(words)
         self.places = {0, *(end for _, end in words)}
         for start, end in words:
             self.places.update(start + at for at in _joints(run[start:end]))
         self.solid = {at for start, end in words if is_solid(run[start:end]) for at in range(start, end)}
+
+    def one(self, start: int, end: int) -> bool:
+        """Whether `start:end` is one word, and no more."""
+        return (start, end) in self.words
 
     def whole(self, start: int, end: int) -> bool:
         """Whether `start:end` is a word, or several."""
@@ -229,14 +251,29 @@ class _Cuts:
 
 
 def _joints(word: str) -> Sequence[int]:
-    """Where a word is put together from entries: 左向き from 左 and 向き; nowhere where it holds anything else."""
+    """Where a word of the vocabulary is put together from entries, 左向き from 左 and 向き; nowhere in others."""
     known = dictionary().words
     ends: dict[int, tuple[int, ...]] = {0: ()}
-    for end in range(1, len(word) + 1):
+    for end in range(1, len(word) + 1 if word in _vocabulary() else 0):
         for start in range(end):
             if start in ends and word[start:end] in known and end not in ends:
                 ends[end] = (*ends[start], end)
     return ends.get(len(word), ())
+
+
+def _from_romaji(word: str) -> Sequence[Entry]:
+    """What a word in Latin letters says in Japanese; nothing where it is short, for then it may be anything."""
+    kana_of_it = to_kana(word) if len(word) >= _SHORTEST_ROMAJI else ""
+    book = dictionary()
+    entries = book.entries.get(kana_of_it) or book.stretched(kana_of_it) or book.joined(kana_of_it)
+    return [entry for entry in entries if entry.english and not entry.why]
+
+
+@lru_cache(maxsize=1)
+def _vocabulary() -> frozenset[str]:
+    """The vocabulary's Japanese words, levelled."""
+    told = [words(attribute, value, "ja") for attribute, values in ATTRIBUTES.items() for value in values]
+    return frozenset(kana(word) for some in told for word in some)
 
 
 def _compact(keys: str, marks: Sequence[int]) -> tuple[str, list[int]]:

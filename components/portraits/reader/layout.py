@@ -21,6 +21,7 @@ from components.portraits.vocabulary import ATTRIBUTES, words
 from components.prompting.schema import Layer, Part
 
 _BETWEEN = re.compile(r"(\S*?)[\s、。，,・]*([^\s、。，,・)\]}>]*)\Z")
+_TAG_END = re.compile(r"[,;\n]|\.(?=\s|\Z)")
 _CASES = frozenset("のがはをにともへや")
 """Particles that say how two words belong together; others may be the end of a verb."""
 _SHORTEST_STEM = 3
@@ -37,11 +38,13 @@ class _Token:
     text: str
     layer: Layer
     typed: str = ""
+    beside: tuple[str, ...] = ()
 
 
 def laid_out(text: Text, pieces: Sequence[Piece]) -> tuple[Part, ...]:
     """The parts of the prompt; joined they are the whole request."""
     parts: list[Part] = []
+    waiting: list[str] = []
     gap, end = "", 0
     before: _Token | None = None
     for token in _with_particles(_whole([_token(text, piece) for piece in pieces])):
@@ -49,10 +52,26 @@ def laid_out(text: Text, pieces: Sequence[Piece]) -> tuple[Part, ...]:
         if token.kind == "glue":
             continue
         apart = before is not None and "told" in (before.kind, token.kind)
-        parts += [Part(text=_separated(gap) if apart else gap), Part(text=token.text, layer=token.layer)]
+        parts += [*_between(_separated(gap) if apart else gap, waiting), Part(text=token.text, layer=token.layer)]
+        waiting += token.beside
         gap, before = "", token
-    parts.append(Part(text=gap + _seen(text.typed(end, len(text.keys)))))
+    gap += _seen(text.typed(end, len(text.keys)))
+    parts += _between(gap, waiting) if _TAG_END.search(gap) else [Part(text=gap), *_told_beside(waiting)]
     return tuple(part for part in parts if part.text)
+
+
+def _between(gap: str, waiting: list[str]) -> list[Part]:
+    """What stands between two words; where a tag ends, what is told beside it comes before the comma."""
+    found = _TAG_END.search(gap)
+    if not waiting or found is None:
+        return [Part(text=gap)]
+    told = _told_beside(waiting)
+    waiting.clear()
+    return [Part(text=gap[: found.start()]), *told, Part(text=gap[found.start() :])]
+
+
+def _told_beside(names: Sequence[str]) -> list[Part]:
+    return [part for name in dict.fromkeys(names) for part in (Part(text=", "), Part(text=name, layer="attributes"))]
 
 
 def _seen(text: str) -> str:
@@ -70,7 +89,8 @@ def _separated(gap: str) -> str:
 
 def _token(text: Text, piece: Piece) -> _Token:
     if not is_japanese(text.keys[piece.start]):
-        return _Token(piece.start, piece.end, "latin", _latin(text, piece), _layer(piece))
+        said = _latin(text, piece)
+        return _Token(piece.start, piece.end, "latin", said, _layer(piece), beside=_beside(piece, said))
     said = _seen(text.typed(piece.start, piece.end))
     if piece.kind != "orphan" and (told := _told(piece)):
         kept = f"{said}, {told}" if any(edge.used for edge in piece.edges) else told
@@ -117,8 +137,10 @@ def _neighbour(tokens: Sequence[_Token], at: int) -> str:
 def _told(piece: Piece) -> str:
     """A Japanese phrase in English: in its own words where the vocabulary has not all of them, and in those it has."""
     own = " ".join(word for edge in piece.edges for word in edge.words if word != NOT)
-    names = [name for name in _names(piece) if name not in own]
-    return ", ".join([own, *names]) if not names or _is_foreign(piece) else ", ".join(_names(piece))
+    if any(own in words(*pair) for pair in piece.phrase.pairs):
+        return own
+    names = _names(piece)
+    return ", ".join(dict.fromkeys([own, *names])) if not names or _is_foreign(piece) else ", ".join(names)
 
 
 def _latin(text: Text, piece: Piece) -> str:
@@ -128,13 +150,14 @@ def _latin(text: Text, piece: Piece) -> str:
         written += [missing or _seen(text.typed(at, edge.start)), _mended(text, edge)]
         at = edge.end
     written.append(_seen(text.typed(at, piece.end)) if at < piece.end else "")
-    said = "".join(written)
-    beside = (
-        [name for name in _names(piece) if name not in said.lower() and name.replace("-", " ") not in said.lower()]
-        if _is_foreign(piece)
-        else []
-    )
-    return ", ".join([said, *beside])
+    return "".join(written)
+
+
+def _beside(piece: Piece, said: str) -> tuple[str, ...]:
+    """The vocabulary's own words for a phrase that has others."""
+    plain = said.lower().replace("-", " ")
+    names = _names(piece) if _is_foreign(piece) else []
+    return tuple(name for name in names if name.replace("-", " ") not in plain)
 
 
 def _mended(text: Text, edge: Edge) -> str:
@@ -174,7 +197,7 @@ def _is_foreign(piece: Piece) -> bool:
     if any(edge.used for edge in piece.edges):
         return True
     told = [word for edge in piece.edges for word in edge.words if word not in phrases().fillers]
-    return any(not word.startswith(_stems()) for word in told)
+    return not all(word.startswith(_stems()) or any(stem.startswith(word) for stem in _stems()) for word in told)
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ import ftfy
 
 from components.portraits.reader.characters import Text, hiragana, is_japanese, is_width, level
 from components.portraits.reader.japanese import dictionary
-from components.portraits.reader.known import UNLISTED, zipf
+from components.portraits.reader.known import UNLISTED, load, zipf
 from components.portraits.reader.lattice import Edge, Lattice
 from components.portraits.reader.layout import laid_out
 from components.portraits.reader.matching import Matcher
@@ -40,7 +40,13 @@ class LexiconClient:
     """Reads English and Japanese offline. Same request, same draft."""
 
     name = "lexicon"
-    model = "lexicon-1"
+    model = "lexicon-2"
+
+    def __init__(self) -> None:
+        """Reads the word lists, about a second once a process, so that no request waits for them."""
+        _matcher()
+        dictionary()
+        load()
 
     def draft(self, request: PromptRequest, problems: Sequence[str] = ()) -> Draft:
         """The request as a draft; `problems` change nothing, for there is only one way to read it here."""

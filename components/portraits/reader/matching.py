@@ -25,7 +25,7 @@ _FIRST_LETTER = 0.2
 _SWAP, _NEIGHBOUR, _DOUBLED, _VOWEL, _FIGURE = 0.7, 0.7, 0.5, 0.8, 0.25
 _SOUND, _RATING = 0.5, 0.8
 _LEAST_SOUND = 0.5
-_LONG = 6
+_STEM, _LONG = 4, 6
 """Letters from which a word may hold two mistakes."""
 
 _ROWS = ("1234567890-", "qwertyuiop", "asdfghjkl", "zxcvbnm")
@@ -157,6 +157,8 @@ def _is_slip(typed: str, word: str, rarity: float) -> bool:
     if figures:  # a count is no slip: `2girls`
         return edits <= figures and edit_cost(typed, word) <= _FIGURE * figures + _FIRST_LETTER
     alike = _is_plain(typed) and consonants_agree(typed, word)
+    if rarity == UNLISTED and len(word) >= _STEM and typed.startswith(word) and len(typed) - len(word) <= 2:
+        return True  # an ending too many, or a letter held down
     if rarity > UNLISTED:
         return edits == 1 or (edits == 2 and alike and min(len(typed), len(word)) >= _LONG)
     if min(len(typed), len(word)) >= _LONG:

@@ -23,13 +23,11 @@ _NOT, _NASHI, _KANA = 1.0, 0.3, 0.3
 _LINK, _GUEST = 0.1, 0.4
 _LONE, _LONE_LEAST = 1.2, 0.9
 """A word that nothing around it confirms needs to be spelled better."""
-_BARE_ON = 0.5
-_ALONE, _ALONE_RARE = 5, 7
+_ALONE, _ALONE_RARE = 5, 6
 """Letters from which a word that nothing around it confirms is mended; more of one that is used at times."""
 _DEEPEST = 9
 _NEGATIONS = frozenset({"no", "without", "not", "never"})
 _PARTICLES = frozenset("のがはをにでとも")
-_ARTICLES = frozenset({"a", "an", "any", "the", "wearing"})
 _NOTHING = Phrase()
 
 
@@ -115,8 +113,7 @@ class Segmentation:
         if edge.cost:
             return
         if all(word in known.fillers for word in edge.words):
-            bare = _BARE_ON if edge.words == ("on",) and not self._article(edge.end) else 0.0
-            yield Piece(edge.start, edge.end, "filler", self._filler(edge) + bare, (edge,))
+            yield Piece(edge.start, edge.end, "filler", self._filler(edge), (edge,))
         elif edge.words[0] in _NEGATIONS or edge.words == (NOT,):
             yield Piece(edge.start, edge.end, "not", _NASHI if edge.japanese else _NOT, (edge,))
         elif self._is_open(edge.words):
@@ -134,10 +131,6 @@ class Segmentation:
         """A lone kana is a particle, or the rest of a word that was not understood."""
         rest = edge.japanese and edge.end - edge.start == 1 and self.lattice.keys[edge.start] not in _PARTICLES
         return _KANA if rest else _FILLER
-
-    def _article(self, at: int) -> bool:
-        next_at, _ = self.lattice.skip(at)
-        return any(not edge.cost and edge.words[:1] and edge.words[0] in _ARTICLES for edge in self._edges(next_at))
 
     def _edges(self, at: int) -> Sequence[Edge]:
         return self.lattice.edges.get(at, ())
@@ -181,16 +174,14 @@ class Segmentation:
 
     def _is_sure(self, edges: Sequence[Edge]) -> bool:
         """Whether mended words have what confirms them: a word of the phrase that is spelled right, or their length."""
-        mended = [edge for edge in edges if edge.cost and edge.why != "guest"]
-        exact = any(
-            not edge.cost and any(word not in self.phrases.fillers for word in edge.words) and edge.why != "guest"
-            for edge in edges
-        )
-        if not mended or exact:
+        mended = [edge for edge in edges if edge.cost and edge.why not in ("guest", "translation")]
+        exact = [edge for edge in edges if not edge.cost and edge.words and edge.why != "guest"]
+        telling = any(word not in self.phrases.fillers for edge in exact for word in edge.words)
+        if not mended or telling:
             return sum(edge.used for edge in mended) <= 1
-        if any(edge.used for edge in mended):
+        if any(edge.used and not edge.japanese for edge in mended):
             return False
-        return len(mended) > 1 or mended[0].japanese or self._stands_alone(mended[0])
+        return len(mended) > 1 or len(exact) > 1 or mended[0].japanese or self._stands_alone(mended[0])
 
     def _stands_alone(self, edge: Edge) -> bool:
         typed = self.lattice.keys[edge.start : edge.end]

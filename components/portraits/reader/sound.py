@@ -13,11 +13,11 @@ _SPELLINGS = (
     ("aigh|ai|ay|eigh|ei|ey|a(?=[^aeiouwy]e$)", "A"),
     ("igh|ie(?=[ds]?$)|i(?=[^aeiouwy]e$)|y(?=[^aeiouwy]?e?$)", "I"),
     ("ee|ie|e(?=[^aeiouwy]e$)", "E"),
-    ("ew|ue|oo|ui|u(?=[^aeiouwy]e$)", "U"),
+    ("ew|ue|eu|oo|ui|u(?=[^aeiouwy]e$)", "U"),
     ("oa|ow|o(?=[^aeiouwy]e$)", "O"),
     ("au|aw", "W"),
     ("ea", "?"),
-    ("a", "a"), ("e(?=.)", "e"), ("i", "i"), ("o", "o"), ("u", "u"),
+    ("aa?", "a"), ("e(?=.)", "e"), ("i", "i"), ("o", "o"), ("u", "u"),
 )  # fmt: skip
 _VOWEL = re.compile("|".join(f"({letters})" for letters, _ in _SPELLINGS))
 _EITHER = frozenset(map(frozenset, ("?E", "?e", "?A", "Wo")))

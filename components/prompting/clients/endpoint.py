@@ -89,11 +89,10 @@ def _send(
     timeout: float,
     headers: Mapping[str, str] | None,
 ) -> tuple[int, httpx.Headers, str] | ClientError:
-    certificates = _certificates()
     end = time.monotonic() + timeout
     try:
         with (
-            httpx.Client(timeout=timeout, auth=auth, verify=certificates) as http,
+            httpx.Client(timeout=timeout, auth=auth, verify=certificates()) as http,
             http.stream("POST", url, json=dict(body), headers=dict(headers or {})) as response,
         ):
             return response.status_code, response.headers, _text(name, response, end)
@@ -108,8 +107,8 @@ def _send(
 
 
 @cache
-def _certificates() -> ssl.SSLContext:
-    """Read once: it takes longer than a call on loopback."""
+def certificates() -> ssl.SSLContext:
+    """Of the authorities that httpx trusts; read once, for it takes longer than a call on loopback."""
     return httpx.create_ssl_context()
 
 

@@ -26,11 +26,16 @@ def test_what_must_not_be_shown_is_the_negative_prompt() -> None:
     assert (found.prompt, found.negative_prompt) == ("pink hair, no hat", "hat, cat")
 
 
-@pytest.mark.parametrize(("text", "raw"), [("pnik hiar", True), ("(pnik hiar:1.2), smile", False)])
-def test_who_wants_it_or_weighs_words_is_taken_at_his_word(text: str, raw: bool) -> None:
-    request = GenerateRequest(prompt=text, raw=raw)
-    assert read(request, READER) is None
+@pytest.mark.parametrize(("generator", "raw"), [(READER, True), (None, False)])
+def test_who_wants_it_is_taken_at_his_word(generator: RobustPromptGenerator | None, raw: bool) -> None:
+    request = GenerateRequest(prompt="pnik hiar", raw=raw)
+    assert read(request, generator) is None
     assert worded(request, None, "kyarachar", len) is request
+
+
+@pytest.mark.parametrize("text", ["(pnik hiar:1.2), smile", "((pnik hair)), <lora:x:0.8>", "[cat|dog], pnik hair"])
+def test_weights_and_commands_stay_around_what_is_read(text: str) -> None:
+    assert asked(text).prompt == text.replace("pnik", "pink").replace("hiar", "hair")
 
 
 def test_what_nobody_can_read_stays_as_typed() -> None:

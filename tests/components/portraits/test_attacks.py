@@ -7,7 +7,7 @@ import pytest
 
 from components.image.promptset import load
 from components.portraits.attacks import attack, carriers
-from components.portraits.reader.mistakes import NEIGHBOURS
+from components.portraits.mistakes import NEIGHBOURS
 from components.prompting.reader import KINDS, AttackKind
 
 PROMPTS = load(Path("data/prompts"), "calibrate", 64)

@@ -27,6 +27,7 @@ from components.prompting.clients.answer import MAX_ANSWER, PROBABILITY_CAP
 from components.prompting.clients.anthropic import AnthropicClient
 from components.prompting.clients.endpoint import MAX_BODY, retry_after
 from components.prompting.clients.gemini import GeminiClient
+from components.prompting.clients.genai import GenaiClient
 from components.prompting.clients.instruction import draft_schema, system_text, user_text
 from components.prompting.clients.openai import OpenAIClient
 from components.prompting.clients.secret import scrub
@@ -38,6 +39,9 @@ Maker = Callable[..., Client]
 
 MAKERS: dict[str, Maker] = {
     "gemini": lambda url, key=KEY, timeout=20.0: GeminiClient(
+        "gemini-local", key=key, endpoint=url, timeout=timeout, vocabulary=VOCABULARY
+    ),
+    "genai": lambda url, key=KEY, timeout=20.0: GenaiClient(
         "gemini-local", key=key, endpoint=url, timeout=timeout, vocabulary=VOCABULARY
     ),
     "openai": lambda url, key=KEY, timeout=20.0: OpenAIClient(
@@ -99,11 +103,12 @@ def test_busy_services_say_how_long(server: LlmServer, maker: Maker, status: int
     assert (type(error), error.retryable, error.retry_after) == (Busy, True, 7.0)
 
 
-def test_gemini_may_say_it_in_the_body(server: LlmServer) -> None:
+@pytest.mark.parametrize("name", ["gemini", "genai"])
+def test_gemini_may_say_it_in_the_body(server: LlmServer, name: str) -> None:
     detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"}
     body = json.dumps({"error": {"code": 429, "message": "quota", "details": [detail]}}).encode()
     server.replies = [Reply(status=429, body=body)]
-    assert failed(MAKERS["gemini"](server.url)).retry_after == 34.0
+    assert failed(MAKERS[name](server.url)).retry_after == 34.0
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
@@ -301,14 +306,17 @@ def test_every_value_of_the_vocabulary_is_told() -> None:
 def test_each_service_gets_its_schema_and_its_key_in_a_header(server: LlmServer) -> None:
     for maker in MAKERS.values():
         answered(server, maker(server.url))
-    gemini, openai, anthropic = server.calls
+    gemini, genai, openai, anthropic = server.calls
     assert gemini.headers["x-goog-api-key"] == KEY
+    assert genai.headers["x-goog-api-key"] == KEY
     assert openai.headers["authorization"] == f"Bearer {KEY}"
     assert (anthropic.headers["x-api-key"], anthropic.headers["anthropic-version"]) == (KEY, "2023-06-01")
     assert not any(KEY in call.path + call.text for call in server.calls)
     config = gemini.body["generationConfig"]
     assert config["responseMimeType"] == "application/json"
     assert set(config["responseSchema"]["required"]) == set(Draft.model_fields) - {"parts"}
+    newer = genai.body["generationConfig"]
+    assert (newer["responseMimeType"], newer["responseJsonSchema"]) == ("application/json", draft_schema(VOCABULARY))
     assert openai.body["response_format"]["json_schema"]["schema"] == draft_schema(VOCABULARY)
     assert anthropic.body["tools"][0]["input_schema"] == draft_schema(VOCABULARY)
     assert anthropic.body["tool_choice"] == {"type": "tool", "name": "draft"}
@@ -349,8 +357,8 @@ def test_keys_that_no_header_can_hold_are_refused_unquoted(maker: Maker, key: st
 
 @pytest.mark.parametrize("key", [None, "", "  "])
 def test_services_that_need_a_key_say_so(key: str | None) -> None:
-    for name in ("gemini", "anthropic"):
-        with pytest.raises(Refused, match=f"{name} needs a key"):
+    for name, service in {"gemini": "gemini", "genai": "gemini", "anthropic": "anthropic"}.items():
+        with pytest.raises(Refused, match=f"{service} needs a key"):
             MAKERS[name]("http://127.0.0.1:1", key=key)
 
 

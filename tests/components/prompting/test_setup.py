@@ -9,6 +9,7 @@ from components.errors import EnvironmentProblem
 from components.portraits.reader.plugin import READER
 from components.prompting.clients import ClientError
 from components.prompting.clients.gemini import GEMINI_MODEL
+from components.prompting.clients.genai import GenaiClient
 from components.prompting.confidence import Calibration
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.schema import PromptRequest
@@ -83,6 +84,7 @@ def test_the_recipe_goes_before_the_settings_and_they_before_the_model(here: Her
 def test_gemini_has_a_model_the_others_need_its_name(here: Here) -> None:
     here(gemini_key="k" * 39, openai_key="k" * 40, anthropic_key="k" * 40)
     assert made(client="gemini").client.model == GEMINI_MODEL
+    assert isinstance(made(client="gemini").client, GenaiClient), "the package that is kept up goes first"
     for name in ("openai", "anthropic"):
         with pytest.raises(EnvironmentProblem, match=f"{name!r} needs a model") as failed:
             made(client=name)

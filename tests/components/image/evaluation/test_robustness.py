@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.contracts import Verdict
 from components.image.evaluation.robustness import Artist, Seen, conditions, kept, metrics, too_weak
 from components.image.promptset import PromptItem
 from components.portraits.reader.plugin import READER
@@ -57,12 +58,13 @@ class Painter:
         pixels = [ATTRIBUTES[name].index(found[name]) if name in found else 255 for name in ASKED]
         return Image.fromarray(np.array([pixels], np.uint8))
 
-    def look(self, pictures: Sequence[Image.Image]) -> dict[str, np.ndarray]:
-        rows = [np.asarray(picture)[0] for picture in pictures]
-        return {
-            name: np.array([ATTRIBUTES[name][row[place]] if row[place] < 255 else "?" for row in rows])
-            for place, name in enumerate(ASKED)
-        }
+    def look(self, pictures: Sequence[Image.Image]) -> Verdict:
+        """As a judge: the brightness of every pixel."""
+        return Verdict(np.array([np.asarray(picture)[0] for picture in pictures], np.float64))
+
+    def hits(self, verdict: Verdict, asked: Sequence[Mapping[str, str]], *styles: str) -> dict[str, np.ndarray]:
+        wanted = np.array([[ATTRIBUTES[name].index(each[name]) for name in ASKED] for each in asked])
+        return {name: np.float64(verdict.features == wanted)[:, place] for place, name in enumerate(ASKED)}
 
     def hits(
         self, verdict: Mapping[str, np.ndarray], asked: Sequence[Mapping[str, str]], *_styles: str
@@ -103,7 +105,7 @@ def test_equal_texts_are_drawn_once(measured: tuple[Painter, dict[str, Seen]]) -
     assert len(painter.painted) == len(set(painter.painted))
 
 
-def test_a_reader_that_cannot_attack_or_translate_leaves_those_figures_out() -> None:
+def test_a_reader_that_cannot_attack_or_translate_leaves_those_metrics_out() -> None:
     bare = replace(READER, attack=None, translate=None)
     asked = conditions(PROMPTS, bare, remembered, lambda prompt: tags(prompt.draft.asked))
     assert set(asked) == {"clean", "clean_generator"}

@@ -1,5 +1,7 @@
 """What becomes of a request: nothing is lost, changed or moved but what was surely meant otherwise."""
 
+import random
+
 import pytest
 
 from components.portraits.reader.lexicon import LexiconClient
@@ -88,6 +90,11 @@ def test_a_slip_is_mended_where_it_stands(text: str, became: str) -> None:
         ("crimson hair, hat", "crimson hair, red hair, hat"),
         ("2girls, twintails, cat", "2girls, twintails, tied hair, cat"),
         ("a red dress", "a red dress, red clothes"),
+        (
+            "a girl (in a red coat) with crimson hair.",
+            "a girl (in a red coat) with crimson hair, red clothes, red hair.",
+        ),
+        ("(crimson hair, hat:1.2)\nsmile", "(crimson hair, red hair, hat:1.2)\nsmile"),
     ],
 )
 def test_what_the_vocabulary_has_not_is_told_beside_it(text: str, became: str) -> None:
@@ -98,11 +105,11 @@ def test_what_the_vocabulary_has_not_is_told_beside_it(text: str, became: str) -
     ("text", "became"),
     [
         ("夕焼けの海辺で麦わら帽子の女の子", "夕焼けの海辺で麦わら帽子, 1girl"),
-        ("青い背景に眼鏡をかけたピンクの髪の人物のアップ", "blue background, glasses, pink hair, person, close-up"),
+        ("青い背景に眼鏡をかけたピンクの髪の人物のアップ", "blue background, glasses, pink hair, person, closeup"),
         ("メイド服、女騎士、赤い瞳", "メイド服、女騎士、赤い瞳"),
         ("黒い紙の女の子", "黒い紙, black hair, 1girl"),
         ("雪の降る街を歩く二人", "雪の降る街を歩く二人"),
-        ("歌っている銀髪の少女（笑顔）", "歌っている, white hair, 1girl, （smile）"),
+        ("歌っている銀髪の少女（笑顔）", "歌っている, silver hair, 1girl, （smile）"),
         ("1girl, 猫耳, 花火", "1girl, cat ears, 花火"),
     ],
 )
@@ -114,5 +121,19 @@ def test_nothing_is_mended_into_a_small_word() -> None:
     """A dropped or doubled letter in every small word: none of them becomes another word."""
     for word in sorted(phrases().fillers):
         for typed in (word[1:], word + word[-1]):
-            text = f"{typed} zzyzx"
+            assert not {each.meant for each in read(f"{typed} zzyzx").corrections} & phrases().fillers
+
+
+def test_what_nobody_understands_passes_whole() -> None:
+    """Signs, brackets, emoji and scripts that the reader does not know, in any order."""
+    rng = random.Random(3)
+    signs = [*"()[]{}<>|\\/:;,.!?'\"+-*#@%&=~^_ \n", "🎨", "한국", "русский", "größe", "qxzvk", "ﬁ", "ナ二", "鰯雲"]
+    for _ in range(200):
+        text = "".join(rng.choice(signs) for _ in range(40)).strip()
+        if text:
             assert laid_out(text) == text
+
+
+def test_the_end_of_a_request_that_unfolds_is_not_lost() -> None:
+    text = "ﷺ" * 200 + ", a cat"
+    assert laid_out(text).endswith(", a cat")
