@@ -292,9 +292,8 @@ def test_the_stage_makes_a_model_that_draws(worlds, tmp_path, family, mode):
     config = config_for(base, mode=mode, path_share=0.5, paths=3, path_steps=2, learning_rate=1e-2)
     distill(config, inputs, tmp_path, SilentLog())
     facts = json.loads((tmp_path / "lcm_distilled_model" / "metadata.json").read_text())
-    assert (
-        facts["mode"] == mode and facts["steps"] == 4 and facts["guidance"] == 4.0 and facts["trigger"] == "kyarachar"
-    )
+    expected = {"mode": mode, "steps": 4, "guidance": sum(config.guidance) / 2, "trigger": "kyarachar"}
+    assert expected.items() <= facts.items()
     assert facts["parents"].keys() == {"dataset", "train"}
     log = json.loads((tmp_path / "distill_log.json").read_text())
     assert [row["step"] for row in log["steps"]] == [1, 2, 3, 4]
