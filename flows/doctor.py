@@ -144,13 +144,13 @@ def _enough(name: str, free: float, total: float, needed: float, advice: str) ->
 
 def _ports() -> Iterator[Finding]:
     here = settings()
-    ports = {"PREFECT": here.prefect_port, "MLFLOW": here.mlflow_port, "SERVE": here.serve_port}
+    ports = {"prefect": here.prefect_port, "mlflow": here.mlflow_port, "serve": here.serve_port}
     for use, port in ports.items():
         if bind_error(port) is None:
-            yield Finding(f"port {port}", "ok", "free")
+            yield Finding(f"port {port} ({use})", "ok", "free")
         else:
-            advice = f"If it is not Kyara's own, set KYARA_{use}_PORT."
-            yield Finding(f"port {port}", "note", f"in use{port_owner(port)}", advice)
+            advice = f"If it is not Kyara's own, set KYARA_{use.upper()}_PORT."
+            yield Finding(f"port {port} ({use})", "note", f"in use{port_owner(port)}", advice)
 
 
 def _data() -> Iterator[Finding]:

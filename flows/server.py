@@ -100,9 +100,9 @@ def serve(tag: str | None = None, port: int | None = None) -> int:
     bento_labels(tag)
     port = port or settings().serve_port
     require_port(port, "--port or KYARA_SERVE_PORT")
-    with contextlib.suppress(KeyboardInterrupt), terminable():  # noqa: SIM117
-        with child(command(tag, port), environment=environment(port), patience=STOP_SECONDS) as process:
-            return process.wait()
+    running = child(command(tag, port), environment=environment(port), patience=STOP_SECONDS)
+    with contextlib.suppress(KeyboardInterrupt), terminable(), running as process:
+        return process.wait()
     return 0
 
 

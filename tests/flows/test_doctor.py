@@ -39,7 +39,7 @@ def test_a_port_in_use_is_a_note_with_its_setting(monkeypatch: pytest.MonkeyPatc
         port = taken.getsockname()[1]
         monkeypatch.setenv("KYARA_MLFLOW_PORT", str(port))
         settings.cache_clear()
-        finding = find(f"port {port}")
+        finding = find(f"port {port} (mlflow)")
     assert finding.state == "note" and "in use" in finding.found and "KYARA_MLFLOW_PORT" in finding.advice
 
 

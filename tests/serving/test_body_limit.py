@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from components.image.generation.request import PictureRequest
+from components.image.generation.request import GenerateRequest
 from serving.body_limit import LIMIT, BodyLimitMiddleware
 
 
@@ -21,7 +21,7 @@ async def echo(request: Request) -> JSONResponse:
 
 APP = BodyLimitMiddleware(
     Starlette(routes=[Route("/generate", echo, methods=["POST", "GET"]), Route("/other", echo, methods=["POST"])]),
-    schemas={"/generate": PictureRequest},
+    schemas={"/generate": GenerateRequest},
 )
 
 

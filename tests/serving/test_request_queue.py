@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from components.contracts import Done, Preview
 from components.errors import KyaraError, RequestError
@@ -35,7 +34,7 @@ class Drawing:
                 yield Preview(self.done, self.steps)
             if self.error is not None:
                 raise self.error
-            yield Done(Image.new("RGB", (1, 1)), b"png", {"seed": 0})
+            yield Done(b"png", "image/png", {"seed": 0})
         finally:
             self.closed = True
 
@@ -56,7 +55,7 @@ def test_a_generation_runs_in_the_worker_thread_while_the_loop_stays_free() -> N
         while not work.done():
             await asyncio.sleep(0.005)
             ticks += 1
-        assert work.result().png == b"png"
+        assert work.result().content == b"png"
         assert drawing.threads == {"kyara-engine_0"}
         assert drawing.closed
         assert queue.depth == 0
@@ -109,7 +108,7 @@ def test_a_client_that_leaves_stops_its_generation_and_frees_its_place(waiting: 
         assert left.closed != waiting
         assert queue.depth == (1 if waiting else 0)
         if other is not None:
-            assert (await other).png == b"png"
+            assert (await other).content == b"png"
         queue.close()
 
     asyncio.run(scene())
@@ -121,19 +120,19 @@ def test_errors_reach_the_caller_and_the_queue_goes_on(error: Exception) -> None
         queue = RequestQueue(1)
         with pytest.raises(type(error)):
             await run(queue, Drawing(1, error), never)
-        assert (await run(queue, Drawing(1), never)).png == b"png"
+        assert (await run(queue, Drawing(1), never)).content == b"png"
         queue.close()
 
     asyncio.run(scene())
 
 
-def test_a_generation_without_a_picture_is_an_error() -> None:
+def test_a_generation_without_an_answer_is_an_error() -> None:
     def nothing() -> Events:
         yield Preview(1, 1)
 
     async def scene() -> None:
         queue = RequestQueue(1)
-        with pytest.raises(KyaraError, match="without a picture"):
+        with pytest.raises(KyaraError, match="without an answer"):
             await run(queue, nothing, never)
         queue.close()
 

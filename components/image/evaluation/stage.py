@@ -74,6 +74,7 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, log:
     for name, value in speed.metrics().items():
         metrics.put(name, value)
     metrics.values |= {"speed.engine_name": speed.engine, "speed.engine_error": speed.engine_error}
+    metrics.values |= {"speed.baseline_precision": speed.baseline}
     _grids(columns, items, drawn, out)
     _report(config, columns, metrics, speed, out, log)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -99,6 +100,18 @@ def test_captions_of_mixed_length_are_what_serving_encodes(tmp_path: Path, make:
     torch.testing.assert_close(found.hidden, expected.hidden)
     torch.testing.assert_close(found.pooled, expected.pooled)
     torch.testing.assert_close(data.condition("").beside(found).hidden, bundle.encode_prompts([""] * 4, 3).hidden)
+
+
+def test_a_caption_beyond_what_serving_reads_is_cut_with_a_warning() -> None:
+    class Warnings(SilentLog):
+        texts: ClassVar[list[str]] = []
+
+        def warn(self, text: str) -> None:
+            self.texts.append(text)
+
+    text = encode_captions(load_bundle(tiny_model(tiny_sd15())), ["x" * 700], Warnings())
+    assert text[f"{caption_key('x' * 700)}.hidden"].shape[0] == 8 * 77
+    assert "1 caption(s) are longer than 600 tokens and are cut" in Warnings.texts[0]
 
 
 def test_sdxl_is_told_how_a_picture_was_cropped(tmp_path: Path) -> None:

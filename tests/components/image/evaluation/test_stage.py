@@ -163,6 +163,7 @@ def test_every_key_file_and_table(inputs: dict[str, Path], whole: Any) -> None:
         low, high = metrics[f"{name}.interval"]
         assert low <= high
     assert metrics["judge.digest"] == Judge.load(inputs["judge"]).digest
+    assert metrics["speed.baseline_precision"] == "float32"
     assert metrics["speed.total"] == pytest.approx(metrics["speed.algorithm"] * metrics["speed.engine"])
     assert all(np.isfinite(value) for value in notes.metrics.values())
     for name in (
