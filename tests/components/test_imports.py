@@ -37,7 +37,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_our_modules_are_followed_at_once_or_later_and_packages_count() -> None:
     found = import_closure("serving.service")
     assert found["serving.service"] == REPOSITORY / "serving" / "service.py"
-    assert {"components", "components.image.generator", "serving.metrics", "components.errors"} <= set(found)
+    assert {"components", "components.origins", "serving.metrics", "components.errors"} <= set(found)
     assert not [name for name in found if name.startswith(("starlette", "flows", "components.training"))]
 
 

@@ -49,8 +49,8 @@ def test_rows_have_equal_columns() -> None:
         "base.only": 1.0,
     }
     assert variant_rows(["base", "lora"], metrics) == [
-        {"variant": "base", "adherence": 0.9, "copying": None},
-        {"variant": "lora", "adherence": 0.8, "copying": 0.0},
+        {"variant": "base", "adherence": 0.9, "copying": None, "only": 1.0},
+        {"variant": "lora", "adherence": 0.8, "copying": 0.0, "only": None},
     ]
 
 

@@ -43,7 +43,7 @@ class Notes(SilentLog):
 
     def __init__(self) -> None:
         self.tables: dict[str, Sequence[Mapping[str, Any]]] = {}
-        self.metrics: dict[str, float] = {}
+        self.values: dict[str, float] = {}
         self.files: list[str] = []
         self.warned: list[str] = []
         self.bars: dict[str, list[tuple[int, int]]] = {}
@@ -52,7 +52,7 @@ class Notes(SilentLog):
         self.tables[name] = rows
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        self.metrics.update(values)
+        self.values.update(values)
 
     def file(self, path: Path, folder: str = "") -> None:
         assert path.is_file()
@@ -165,7 +165,7 @@ def test_every_key_file_and_table(inputs: dict[str, Path], whole: Any) -> None:
     assert metrics["judge.digest"] == Judge.load(inputs["judge"]).digest
     assert metrics["speed.baseline_precision"] == "float32"
     assert metrics["speed.total"] == pytest.approx(metrics["speed.algorithm"] * metrics["speed.engine"])
-    assert all(np.isfinite(value) for value in notes.metrics.values())
+    assert all(np.isfinite(value) for value in notes.values.values())
     for name in (
         "grids/base.png",
         "grids/lora.png",
