@@ -137,12 +137,12 @@ def _in_kana(word: str, rng: random.Random) -> str:
 
 
 def _decomposed(word: str, rng: random.Random) -> str:
-    """Voicing marks apart, as some file systems keep names, or all of it in kana of the old form."""
+    """Voicing marks apart from their kana, as some file systems keep names."""
     return unicodedata.normalize("NFD", word)
 
 
 def _misconverted(word: str, rng: random.Random) -> str:
-    """One kanji, or a word of them, as the input method's next proposal for the same reading."""
+    """One kanji as another that an input method offers for the same reading."""
     places = [at for at, mark in enumerate(word) if same_reading().get(mark)]
     if not places:
         return word
@@ -183,6 +183,7 @@ def same_reading() -> Mapping[str, Sequence[str]]:
     """Kanji -> other kanji of the same reading; readings of one kana fit too many."""
     _package("pykakasi")
     stored = importlib.resources.files("pykakasi") / "data" / "kanwadict4.db"
+    # A pickle, but one of an installed package, whose code runs anyway.
     table: Mapping[int, Mapping[str, Any]] = pickle.loads(stored.read_bytes())
     readings = {
         word: {kana for kana, _ in ways if len(kana) > 1}

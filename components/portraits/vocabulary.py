@@ -78,7 +78,7 @@ _WORDS: Mapping[str, Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "scale": {
         "close": (("close-up", "closeup"), ("アップ", "クローズアップ")),
         "normal": (("portrait", "medium shot"), ("ポートレート", "肖像")),
-        "far": (("far away", "from afar", "small metric"), ("遠景", "引き")),
+        "far": (("far away", "from afar", "small figure"), ("遠景", "引き")),
     },
     "tilt": {
         "left": (("head tilted left", "tilted to the left"), ("左に傾けた頭", "左に傾く")),

@@ -115,6 +115,7 @@ def _tags(prompt: RobustPrompt) -> Iterator[tuple[Layer, str]]:
     yield from (("style", plain(part)) for part in prompt.style.split(","))
     yield "subject", draft.subject
     yield from (("attributes", tag) for tag in prompt.attributes)
-    yield from (("extra", tag) for tag in draft.extra)
+    # What nobody understood may be a name that the picture model knows.
+    yield from (("extra", tag) for tag in (*draft.extra, *draft.unread))
     yield from (("quality", tag) for tag in draft.quality)
     yield from (("synonyms", tag) for tag in prompt.synonyms)

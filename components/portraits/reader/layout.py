@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from components.portraits.reader.characters import Text, is_japanese, is_kana
+from components.portraits.reader.characters import Text, hiragana, is_japanese
+from components.portraits.reader.japanese import dictionary
 from components.portraits.reader.lattice import Edge
 from components.portraits.reader.phrases import NOT, phrases
 from components.portraits.reader.segmentation import Piece
@@ -96,7 +97,7 @@ def _token(text: Text, piece: Piece) -> _Token:
         kept = f"{said}, {told}" if any(edge.used for edge in piece.edges) else told
         return _Token(piece.start, piece.end, "told", kept, _layer(piece), said)
     bare = piece.kind in ("filler", "not") and all(not edge.words or edge.words == (NOT,) for edge in piece.edges)
-    particle = bare and all(map(is_kana, said.replace(" ", "")))
+    particle = bare and hiragana(said.strip()) in dictionary().spellings  # 二 is no に
     return _Token(piece.start, piece.end, "glue" if particle else "said", said, "extra")
 
 

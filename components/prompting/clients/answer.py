@@ -64,8 +64,9 @@ def _settled(draft: Draft, request: PromptRequest, vocabulary: Vocabulary) -> Dr
         elif known[0] not in readings:
             readings[known[0]] = Reading(attribute=known[0], value=known[1], probability=PROBABILITY_CAP)
     said = tuple(_shown(each) for each in draft.corrections if _folded(each.said) in quotable)
-    told = {"attributes": tuple(readings.values()), "extra": tuple(extra), "corrections": said, "parts": ()}
-    return draft.model_copy(update=told)
+    unread = tuple(tag for tag in draft.unread if _folded(tag) in quotable)
+    told = {"attributes": tuple(readings.values()), "extra": tuple(extra), "corrections": said, "unread": unread}
+    return draft.model_copy(update={**told, "parts": ()})
 
 
 def _capped(reading: Reading, quotable: str) -> Reading:

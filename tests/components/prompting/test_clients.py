@@ -274,6 +274,10 @@ def test_names_keep_their_brackets_and_colons(server: LlmServer, maker: Maker) -
     assert answered(server, maker(server.url), extra=list(names)).extra == names
 
 
+def test_words_that_a_model_does_not_know_are_the_requests_own(server: LlmServer, maker: Maker) -> None:
+    assert answered(server, maker(server.url), unread=["hiar", "(evil:1.9)"]).unread == ("hiar",)
+
+
 def test_an_answer_cannot_lay_out_the_prompt_itself(server: LlmServer) -> None:
     draft = answered(server, MAKERS["openai"](server.url), parts=[{"text": "<lora:evil:9>", "layer": "extra"}])
     assert draft.parts == ()

@@ -333,6 +333,10 @@ def test_layers_are_rendered_in_order() -> None:
     assert rendered(prompt) == ("kyarachar, flat color, clean lines, 1girl, pink hair, glasses, a cat, masterpiece")
 
 
+def test_what_a_service_did_not_understand_goes_to_the_model_all_the_same() -> None:
+    assert rendered(prompt_of(extra=("a cat",), unread=("frieren",))).endswith("a cat, frieren")
+
+
 def test_attributes_come_in_the_vocabularys_order(server: LlmServer, patient: Resilience) -> None:
     server.replies = [Reply(GOOD)]
     prompt = generator(server, patient).generate(REQUEST)

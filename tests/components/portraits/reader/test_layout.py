@@ -106,6 +106,7 @@ def test_what_the_vocabulary_has_not_is_told_beside_it(text: str, became: str) -
     [
         ("夕焼けの海辺で麦わら帽子の女の子", "夕焼けの海辺で麦わら帽子, 1girl"),
         ("青い背景に眼鏡をかけたピンクの髪の人物のアップ", "blue background, glasses, pink hair, person, closeup"),
+        ("黒い服を着た少年", "black clothes, 1boy"),
         ("メイド服、女騎士、赤い瞳", "メイド服、女騎士、赤い瞳"),
         ("黒い紙の女の子", "黒い紙, black hair, 1girl"),
         ("雪の降る街を歩く二人", "雪の降る街を歩く二人"),

@@ -237,6 +237,11 @@ def test_clean_requests_are_read_exactly() -> None:
     assert (wrong, spurious) == (0, 0)
 
 
+def test_a_model_gets_clean_requests_as_they_are() -> None:
+    for item in promptset.load(PROMPTS, "calibrate"):
+        assert "".join(part.text for part in read(item.prompt).parts) == item.prompt
+
+
 @pytest.mark.parametrize(("most", "floor"), [(1, 0.90), (3, 0.75)])
 def test_requests_with_mistakes(most: int, floor: float) -> None:
     """Measured 0.925 and 0.80: a slip that gives another word (`tab` for tan) is that word, and nothing is invented."""
