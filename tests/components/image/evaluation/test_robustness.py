@@ -66,12 +66,6 @@ class Painter:
         wanted = np.array([[ATTRIBUTES[name].index(each[name]) for name in ASKED] for each in asked])
         return {name: np.float64(verdict.features == wanted)[:, place] for place, name in enumerate(ASKED)}
 
-    def hits(
-        self, verdict: Mapping[str, np.ndarray], asked: Sequence[Mapping[str, str]], *_styles: str
-    ) -> dict[str, np.ndarray]:
-        """Painter and judge in one: what it painted, held against what was asked."""
-        return {name: (verdict[name] == np.array([wanted[name] for wanted in asked])).astype(float) for name in ASKED}
-
 
 def remembered(text: str) -> RobustPrompt:
     """A generator that guesses nothing: it reads what the painter reads."""
