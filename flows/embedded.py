@@ -191,6 +191,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the steps that are asked for; 0 when all of them ended well."""
     import torch
 
+    from components.image.families.quiet import drop_known_notes
+
+    drop_known_notes()
     asked = _parser().parse_args(arguments)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     minutes = {step: value * asked.budget for step, value in MINUTES[device].items()}
