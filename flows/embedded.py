@@ -69,8 +69,8 @@ def make_autoencoder(world: World) -> None:
     A warm start trains the decoder only, because the UNet in `data/` knows the latents of the encoder beside it.
     """
     from components.portraits.world.autoencoder import psnr, train_autoencoder
-    from components.portraits.world.fitting import Budget
     from components.portraits.world.renders import load
+    from components.portraits.world.training import Budget
 
     images, _ = load(world.renders("train"))
     unseen, portraits = load(world.renders("heldout"))
@@ -94,9 +94,9 @@ def make_judge(world: World) -> None:
     from diffusers import AutoencoderTiny
 
     from components.portraits.world.autoencoder import reconstruct_all
-    from components.portraits.world.fitting import Budget
     from components.portraits.world.judge_training import accuracy, save_judge, train_judge
     from components.portraits.world.renders import load
+    from components.portraits.world.training import Budget
 
     sets = [load(world.renders(name)) for name in ("train", "lorelei")]
     images = as_planes(np.concatenate([pictures for pictures, _ in sets]))
@@ -130,8 +130,8 @@ def make_base(world: World) -> None:
 
     from components.portraits.world.autoencoder import cached_latents
     from components.portraits.world.base import train_base
-    from components.portraits.world.fitting import Budget
     from components.portraits.world.renders import load
+    from components.portraits.world.training import Budget
 
     images, portraits = load(world.renders("train"))
     autoencoder = AutoencoderTiny.from_pretrained(world.autoencoder).float().to(world.device)
@@ -165,12 +165,12 @@ def report(world: World, count: int, guidance: Sequence[float]) -> None:
     """Adherence on the *select* prompts by attribute, for each guidance scale, and a grid of the first prompts."""
     from components.image import promptset
     from components.portraits.judge import Judge
-    from components.portraits.world.exam import examine, grid
+    from components.portraits.world.report import grid, measure
 
     items = promptset.load(world.data / "prompts", "select", count)
     judge = Judge.load(world.data / "judge")
     for scale in guidance:
-        found = examine(world.data / "base", judge, items, guidance=scale, device=world.device)
+        found = measure(world.data / "base", judge, items, guidance=scale, device=world.device)
         say(f"base: guidance {scale:g}: " + json.dumps(found.summary()))
         grid(found, world.work / f"grid_{scale:g}.png")
 

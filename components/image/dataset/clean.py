@@ -74,8 +74,8 @@ def clean(
         for done, result in enumerate(pool.map(work, files), start=1):
             log.progress(done, len(files), unit="picture")
             results.append(result)
-    unique, twins = _deduplicate((item for item in results if isinstance(item, Candidate)), config.duplicate_distance)
-    return unique, [*(item for item in results if isinstance(item, Dropped)), *twins]
+    unique, copies = _deduplicate((item for item in results if isinstance(item, Candidate)), config.duplicate_distance)
+    return unique, [*(item for item in results if isinstance(item, Dropped)), *copies]
 
 
 def _examine(
@@ -101,10 +101,10 @@ def _deduplicate(sound: Iterable[Candidate], distance: int) -> tuple[list[Candid
     ordered = sorted(sound, key=lambda item: (-item.original[0] * item.original[1], item.file))
     found = duplicates.partners([item.look for item in ordered], distance)
     kept = [item for index, item in enumerate(ordered) if index not in found]
-    twins = [
+    copies = [
         Dropped(
             ordered[index].file, "duplicate", f"near-duplicate of {ordered[partner].file!r} ({bits} of 64 bits differ)"
         )
         for index, (partner, bits) in found.items()
     ]
-    return sorted(kept, key=lambda item: item.file), twins
+    return sorted(kept, key=lambda item: item.file), copies

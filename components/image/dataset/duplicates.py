@@ -18,8 +18,8 @@ _SHRINK = 2.0
 _BLUR = 0.7
 _BRIGHTNESS, _COLOR = 14.0, 12.0
 """Largest differences anywhere, 0 to 255, that a copy has. Of renders of 128 to 512 pixels, all of 900 copies (JPEG 72,
-scaled to 0.6 and more, 3 % brighter) stay below, and none of 1,170 twins that differ in mouth, earrings, glasses or
-hair; of twins of 96 pixels 7 in 100 do."""
+scaled to 0.6 and more, 3 % brighter) stay below, and none of 1,170 pairs that differ in mouth, earrings, glasses or
+hair; of pairs of 96 pixels 7 in 100 do."""
 
 
 @dataclass(frozen=True)

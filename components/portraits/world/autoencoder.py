@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.portraits.world.fitting import Budget, Fit, placed
+from components.portraits.world.training import Budget, Training, placed
 from components.training.optimizers import muon_and_adam
 
 WIDTH = 48
@@ -163,20 +163,20 @@ def train_autoencoder(
     model = AutoencoderTiny.from_pretrained(start) if start else make_autoencoder(width)
     model = placed(model.float(), device)
     model.encoder.requires_grad_(not decoder_only)
-    fit = Fit(model, muon_and_adam(model, 2.5e-3, 1e-3), budget, folder, decay=0.998)
+    training = Training(model, muon_and_adam(model, 2.5e-3, 1e-3), budget, folder, decay=0.998)
 
     def loss(generator: torch.Generator) -> Tensor:
-        size = min(CROP if fit.progress < 0.7 else 2 * CROP, images.shape[-1])
+        size = min(CROP if training.progress < 0.7 else 2 * CROP, images.shape[-1])
         count = batch if size <= CROP else max(batch // 4, 1)
         return autoencoder_loss(
             model, augmented(crops(images, count, generator, size), generator).to(device), generator
         )
 
-    for step in fit.steps(loss):
+    for step in training.steps(loss):
         if step % report_every == 0:
             quality = f" PSNR {psnr(model, validation[:64]):.2f} dB" if validation is not None else ""
-            report(f"autoencoder: {fit.line()}{quality}")
-    model.load_state_dict(fit.average.weights)
+            report(f"autoencoder: {training.line()}{quality}")
+    model.load_state_dict(training.average.weights)
     if not decoder_only:
         whiten(model, images[:512])
     model.eval()

@@ -32,9 +32,9 @@ from components.image.families.schedule import NoiseSchedule
 from components.image.train import min_snr_weight
 from components.portraits.vocabulary import ATTRIBUTES
 from components.portraits.world.captions import told_caption
-from components.portraits.world.fitting import Budget, Fit, placed
-from components.portraits.world.focus import focus_maps
+from components.portraits.world.loss_weights import weight_maps
 from components.portraits.world.renders import Portrait
+from components.portraits.world.training import Budget, Training, placed
 from components.training.optimizers import muon_and_adam
 from components.training.speed import autocast, plain_attention
 
@@ -52,7 +52,7 @@ NOISE_SHARES = ((0.15, 0.93, 1.0), (0.45, 0.55, 0.93), (0.4, 0.0, 1.0))
 Flat shapes of hundreds of equal pixels are seen through noise up to an SNR near 0.001, so only beyond that does a model
 need the words for place, tilt and side; a mouth or an earring (squared distance 5 to 40 in latents) is seen from an SNR
 near 0.1 on. Drawn evenly, position, tilt and side were no better than chance after 4,360 steps; with more at the end
-only, expression was not after 6,000 (0.42 right). With these shares and `focus_maps`, 2,900 further steps made it 0.79.
+only, expression was not after 6,000 (0.42 right). With these and `weight_maps`, 2,900 further steps made it 0.79.
 """
 READING_WEIGHT = 0.2
 """Of the reader's cross-entropy beside the picture's loss."""
@@ -182,18 +182,18 @@ def diffusion_loss(
     latents: Tensor,
     context: Tensor,
     generator: torch.Generator,
-    focus: Tensor | float = 1.0,
+    weights: Tensor | float = 1.0,
 ) -> Tensor:
     """Weighted mean squared error of v = alpha eps - sigma x0; latents [N, C, h, w], context [N, 77, width].
 
-    `focus` weighs the pixels, [N, 1, h, w].
+    `weights` weighs the pixels, [N, 1, h, w].
     """
     timesteps = spread_timesteps(len(latents), len(schedule), generator).to(latents.device)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     noisy = schedule.add_noise(latents, noise, timesteps).contiguous(memory_format=torch.channels_last)
     predicted = unet(noisy, timesteps, encoder_hidden_states=context).sample
     error = (predicted.float() - schedule.target(latents, noise, timesteps)).square()
-    error = (error * focus).mean((1, 2, 3))
+    error = (error * weights).mean((1, 2, 3))
     loss: Tensor = (error * min_snr_weight(schedule, timesteps, MIN_SNR)).mean()
     return loss
 
@@ -242,12 +242,12 @@ def joint_loss(
     latents: Tensor,
     told: Sequence[tuple[str, Mapping[str, str]]],
     generator: torch.Generator,
-    focus: Tensor | float = 1.0,
+    weights: Tensor | float = 1.0,
 ) -> Tensor:
     """The picture's loss and the reader's; latents [N, C, h, w], and of each its caption and what that tells."""
     texts, attributes = [text for text, _ in told], [row for _, row in told]
     context = networks.text_encoder(tokens(tokenizer, texts).to(latents.device)).last_hidden_state
-    drawing = diffusion_loss(networks.unet, schedule, latents, context, generator, focus)
+    drawing = diffusion_loss(networks.unet, schedule, latents, context, generator, weights)
     return drawing + READING_WEIGHT * networks.reader.loss(context, attributes)
 
 
@@ -281,26 +281,26 @@ def train_base(
     tokenizer, networks = _start(portraits, start, make)
     placed(networks, device).train()
     schedule = NoiseSchedule.from_config(make_scheduler().config)
-    focus = focus_maps(latents, portraits)
+    weights = weight_maps(latents, portraits)
     networks.text_encoder.set_attn_implementation("eager")
-    fit = Fit(networks, muon_and_adam(networks, learning_rate, learning_rate), budget, folder)
+    training = Training(networks, muon_and_adam(networks, learning_rate, learning_rate), budget, folder)
 
     def loss(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(latents), (batch,), generator=generator)
         told = sample_told([portraits[i] for i in chosen.tolist()], random.Random(int(generator.initial_seed())))
         with autocast(torch.device(device)):
-            shown, look = latents[chosen].to(device), focus[chosen].to(device)
+            shown, look = latents[chosen].to(device), weights[chosen].to(device)
             return joint_loss(networks, tokenizer, schedule, shown, told, generator, look)
 
-    exported = fit.seconds
+    exported = training.seconds
     with plain_attention(networks.unet, torch.device(device)):
-        for step in fit.steps(loss):
+        for step in training.steps(loss):
             if step % report_every == 0:
-                report(f"base: {fit.line()}")
-            if fit.seconds - exported > export_every:
-                exported = fit.seconds
-                export(out, fit.average.weights, networks, autoencoder, tokenizer)
-    return export(out, fit.average.weights, networks, autoencoder, tokenizer)
+                report(f"base: {training.line()}")
+            if training.seconds - exported > export_every:
+                exported = training.seconds
+                export(out, training.average.weights, networks, autoencoder, tokenizer)
+    return export(out, training.average.weights, networks, autoencoder, tokenizer)
 
 
 def _start(

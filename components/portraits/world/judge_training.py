@@ -13,9 +13,9 @@ from torch.nn import functional
 from components.portraits.judge import STYLE, Judge, JudgeNetwork
 from components.portraits.vocabulary import ATTRIBUTES, STYLES
 from components.portraits.world.autoencoder import reconstruct, to_signed
-from components.portraits.world.fitting import Budget, Fit, placed
 from components.portraits.world.renders import Portrait, sample_portraits
 from components.portraits.world.renders import render as draw
+from components.portraits.world.training import Budget, Training, placed
 from components.training.optimizers import muon_and_adam
 
 HEADS: Mapping[str, tuple[str, ...]] = {**ATTRIBUTES, STYLE: STYLES}
@@ -89,7 +89,7 @@ def train_judge(
     torch.manual_seed(0)
     network = JudgeNetwork(HEADS, width, features) if start is None else Judge.load(start).network.train()
     network = placed(network, device)
-    fit = Fit(network, muon_and_adam(network, 5e-3, 2e-3), budget, folder, decay=0.99)
+    training = Training(network, muon_and_adam(network, 5e-3, 2e-3), budget, folder, decay=0.99)
     answers = labels(portraits)
 
     def decode(sample: Tensor) -> Tensor:
@@ -99,13 +99,13 @@ def train_judge(
     def loss(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(images), (batch,), generator=generator)
         sample = to_signed(images[chosen]).to(device)
-        sample = damaged(sample, generator, decode if autoencoder is not None and fit.step % 4 == 0 else None)
+        sample = damaged(sample, generator, decode if autoencoder is not None and training.step % 4 == 0 else None)
         return judge_loss(network, sample, {head: value[chosen].to(device) for head, value in answers.items()})
 
-    for step in fit.steps(loss):
+    for step in training.steps(loss):
         if step % report_every == 0:
-            report(f"judge: {fit.line()}")
-    network.load_state_dict(fit.average.weights)
+            report(f"judge: {training.line()}")
+    network.load_state_dict(training.average.weights)
     network.eval()
     return network
 

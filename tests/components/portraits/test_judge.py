@@ -12,8 +12,8 @@ from components.errors import ModelError
 from components.portraits.judge import STYLE, Judge, JudgeNetwork
 from components.portraits.vocabulary import ATTRIBUTES, STYLES, shows
 from components.portraits.world import judge_training as training
-from components.portraits.world.fitting import Budget
 from components.portraits.world.renders import Portrait, render, sample_portraits
+from components.portraits.world.training import Budget
 
 
 @pytest.fixture(scope="module")

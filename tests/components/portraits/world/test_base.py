@@ -11,8 +11,8 @@ from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionM
 from components.image.families.schedule import NoiseSchedule
 from components.portraits.world import autoencoder as ae
 from components.portraits.world import base
-from components.portraits.world.fitting import Budget, Fit
 from components.portraits.world.renders import Portrait, sample_portraits
+from components.portraits.world.training import Budget, Training
 from components.training.optimizers import Muon
 
 SIZE = 64
@@ -119,21 +119,21 @@ def test_the_base_learns(portraits: list[Portrait], tmp_path: Path) -> None:
         context = networks.text_encoder(ids).last_hidden_state
         return base.diffusion_loss(networks.unet, schedule, latents, context, generator)
 
-    fit = Fit(networks, [torch.optim.AdamW(networks.parameters(), lr=2e-3)], Budget(steps=30), tmp_path)
+    training = Training(networks, [torch.optim.AdamW(networks.parameters(), lr=2e-3)], Budget(steps=30), tmp_path)
     before = loss(torch.Generator().manual_seed(9)).item()
-    assert list(fit.steps(loss))[-1] == 30
+    assert list(training.steps(loss))[-1] == 30
     assert loss(torch.Generator().manual_seed(9)).item() < 0.8 * before
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    def fit(folder: Path, steps: int) -> Fit:
+    def training(folder: Path, steps: int) -> Training:
         torch.manual_seed(0)
         layer = torch.nn.Conv2d(4, 4, 3)
-        return Fit(
+        return Training(
             layer, [Muon([layer.weight], 1e-2), torch.optim.AdamW([layer.bias], 1e-2)], Budget(steps=steps), folder
         )
 
-    def run(one: Fit, until: int) -> list[int]:
+    def run(one: Training, until: int) -> list[int]:
         def loss(generator: torch.Generator) -> torch.Tensor:
             value: torch.Tensor = one.module(torch.randn(2, 4, 8, 8, generator=generator)).square().mean()
             return value
@@ -145,9 +145,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
                 break
         return done
 
-    whole, resumed = fit(tmp_path / "whole", 8), fit(tmp_path / "parts", 8)
+    whole, resumed = training(tmp_path / "whole", 8), training(tmp_path / "parts", 8)
     assert run(whole, 8) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert run(fit(tmp_path / "parts", 8), 3) == [1, 2, 3]
+    assert run(training(tmp_path / "parts", 8), 3) == [1, 2, 3]
     assert run(resumed, 8) == [4, 5, 6, 7, 8]
     for name, value in whole.module.state_dict().items():
         assert torch.equal(value, resumed.module.state_dict()[name])
@@ -159,20 +159,20 @@ def test_minutes_become_steps_once(tmp_path: Path) -> None:
     before = layer.weight.detach().clone()
     times = iter(range(100))
 
-    def fit() -> Fit:
-        return Fit(layer, [torch.optim.AdamW(layer.parameters(), lr=1e-2)], Budget(minutes=1.0), tmp_path)
+    def training() -> Training:
+        return Training(layer, [torch.optim.AdamW(layer.parameters(), lr=1e-2)], Budget(minutes=1.0), tmp_path)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         value: torch.Tensor = layer(torch.randn(1, 4, 8, 8, generator=generator)).square().mean()
         return value
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("components.portraits.world.fitting.time.perf_counter", lambda: 10.0 * next(times))
-        one = fit()
+        patch.setattr("components.portraits.world.training.time.perf_counter", lambda: 10.0 * next(times))
+        one = training()
         assert one._planned(loss) == 6, "timing three steps of ten seconds"
     assert torch.equal(layer.weight, before), "timing trains nothing"
-    assert fit()._planned(loss) == 6, "another machine's speed changes nothing"
-    assert list(fit().steps(loss)) == [1, 2, 3, 4, 5, 6]
+    assert training()._planned(loss) == 6, "another machine's speed changes nothing"
+    assert list(training().steps(loss)) == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_export_loads_as_stable_diffusion_and_warm_starts(portraits: list[Portrait], tmp_path: Path) -> None:

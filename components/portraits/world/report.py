@@ -18,7 +18,7 @@ from components.statistics import mean
 
 
 @dataclass(frozen=True)
-class StyleExam:
+class StyleReport:
     """The pictures of one style and what the judge found on them."""
 
     style: str
@@ -32,10 +32,10 @@ class StyleExam:
 
 
 @dataclass(frozen=True)
-class Exam:
-    """One `StyleExam` a base style."""
+class Report:
+    """One `StyleReport` a base style."""
 
-    parts: tuple[StyleExam, ...]
+    parts: tuple[StyleReport, ...]
 
     def summary(self) -> dict[str, float]:
         """Adherence over all pictures, by style and by attribute, and the share of pictures in the asked style."""
@@ -48,7 +48,7 @@ class Exam:
         return {name: round(float(value), 3) for name, value in result.items()}
 
 
-def examine(
+def measure(
     folder: Path,
     judge: Judge,
     items: Sequence[PromptItem],
@@ -58,7 +58,7 @@ def examine(
     guidance: float = 4.0,
     batch: int = 16,
     device: str = "cpu",
-) -> Exam:
+) -> Report:
     """Every prompt in every style, by the diffusers pipeline in `folder`."""
     pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32).to(device)
     pipeline.set_progress_bar_config(disable=True)
@@ -73,13 +73,13 @@ def examine(
                 guidance_scale=guidance,
                 generator=[torch.Generator().manual_seed(item.seed) for item in some],
             ).images
-        parts.append(StyleExam(style, tuple(items), tuple(pictures), judge.look(pictures)))
-    return Exam(tuple(parts))
+        parts.append(StyleReport(style, tuple(items), tuple(pictures), judge.look(pictures)))
+    return Report(tuple(parts))
 
 
-def grid(exam: Exam, path: Path, columns: int = 12) -> Path:
+def grid(report: Report, path: Path, columns: int = 12) -> Path:
     """The first pictures of each style, one row a style or more, as a PNG."""
-    pictures = [picture for part in exam.parts for picture in part.pictures[: 2 * columns]]
+    pictures = [picture for part in report.parts for picture in part.pictures[: 2 * columns]]
     path.parent.mkdir(parents=True, exist_ok=True)
     sheets.grid(pictures, columns).save(path)
     return path

@@ -1,6 +1,6 @@
 import torch
 
-from components.portraits.world.focus import focus_maps
+from components.portraits.world.loss_weights import weight_maps
 from components.portraits.world.renders import Portrait
 
 
@@ -24,7 +24,7 @@ def latents(shown: list[Portrait]) -> torch.Tensor:
 
 def test_the_weight_is_where_the_attribute_shows_in_each_layout() -> None:
     shown = portraits(160)
-    maps = focus_maps(latents(shown), shown, gain=4.0)
+    maps = weight_maps(latents(shown), shown, gain=4.0)
     assert maps.shape == (160, 1, 8, 8)
     assert maps.min() >= 1.0
     for index, column, other in ((0, 2, 6), (1, 6, 2)):
@@ -36,9 +36,9 @@ def test_the_weight_is_where_the_attribute_shows_in_each_layout() -> None:
 
 def test_pictures_that_tell_nothing_small_weigh_evenly() -> None:
     shown = portraits(40, expression=False)
-    assert torch.equal(focus_maps(latents(shown), shown), torch.ones(40, 1, 8, 8, dtype=torch.float16))
+    assert torch.equal(weight_maps(latents(shown), shown), torch.ones(40, 1, 8, 8, dtype=torch.float16))
 
 
 def test_a_value_seen_too_seldom_says_nothing() -> None:
     shown = portraits(8)
-    assert torch.equal(focus_maps(latents(shown), shown), torch.ones(8, 1, 8, 8, dtype=torch.float16))
+    assert torch.equal(weight_maps(latents(shown), shown), torch.ones(8, 1, 8, 8, dtype=torch.float16))

@@ -20,7 +20,7 @@ _CERTAIN = 10.0
 """The F statistic from which a pixel counts in full."""
 
 
-def focus_maps(latents: Tensor, portraits: Sequence[Portrait], gain: float = 4.0) -> Tensor:
+def weight_maps(latents: Tensor, portraits: Sequence[Portrait], gain: float = 4.0) -> Tensor:
     """Weights [N, 1, h, w] of at least 1, up to 1 + `gain` where one of the `SMALL` attributes shows.
 
     Pictures of one style and layout are one group. Within it, a pixel shows an attribute as far as the means of its

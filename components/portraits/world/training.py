@@ -45,8 +45,8 @@ def placed(module: M, device: str) -> M:
     return module
 
 
-class Fit:
-    """A training that can be killed at any time: `for step in fit.steps(loss): ...` goes on from the newest checkpoint.
+class Training:
+    """Can be killed at any time: `for step in training.steps(loss): ...` goes on from the newest checkpoint.
 
     Minutes become steps once, by timing a few, and stay what they became: the schedule and every step's randomness
     depend on the step alone, so that a resumed run goes on as if nothing had happened.
