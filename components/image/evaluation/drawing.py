@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from components.artifact import replacing
 from components.contracts import RunLog
 from components.image.families.bundle import Bundle, free
 from components.image.generation.latent import Kind, load_variant, pictures
@@ -87,9 +88,8 @@ class Album:
 
     @staticmethod
     def _keep(picture: Image.Image, path: Path) -> None:
-        temporary = path.with_suffix(".part")
-        picture.save(temporary, "PNG", compress_level=1)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            picture.save(temporary, "PNG", compress_level=1)
 
 
 def draw_all(

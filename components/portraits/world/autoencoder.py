@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from components.artifact import replacing
 from components.portraits.world.training import Budget, Training, placed
 from components.training.optimizers import muon_and_adam
 
@@ -203,9 +204,8 @@ def cached_latents(model: AutoencoderTiny, images: Tensor, path: Path) -> Tensor
                 known: Tensor = file.get_tensor("latents")
                 return known
     latents = encode(model, images)
-    temporary = path.with_suffix(".tmp")
-    save_file({"latents": latents}, temporary, metadata={"digest": digest.hexdigest()})
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        save_file({"latents": latents}, temporary, metadata={"digest": digest.hexdigest()})
     return latents
 
 

@@ -17,8 +17,6 @@ v-prediction with zero terminal SNR (arXiv 2305.08891), trailing timesteps, the 
 import copy
 import json
 import random
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from components.artifact import replacing
 from components.image.families.schedule import NoiseSchedule
 from components.image.train import min_snr_weight
 from components.portraits.vocabulary import ATTRIBUTES
@@ -332,20 +331,12 @@ def export(
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    pipeline.save_pretrained(fresh, safe_serialization=True, max_shard_size=_SHARD)
-    for config in fresh.glob("*/config.json"):
-        known = json.loads(config.read_text(encoding="utf-8"))
-        known.pop("_name_or_path", None)  # where the weights came from on this machine is nobody's business
-        config.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
-    for path in (fresh, *fresh.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    if out.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
-        out.rename(old / "model")
-        fresh.rename(out)
-        shutil.rmtree(old)
-    else:
-        fresh.rename(out)
+    with replacing(out) as fresh:
+        pipeline.save_pretrained(fresh, safe_serialization=True, max_shard_size=_SHARD)
+        for config in fresh.glob("*/config.json"):
+            known = json.loads(config.read_text(encoding="utf-8"))
+            known.pop("_name_or_path", None)  # where the weights came from on this machine is nobody's business
+            config.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+        for path in (fresh, *fresh.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
     return out

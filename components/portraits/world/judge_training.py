@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
+from components.artifact import replacing
 from components.portraits.judge import STYLE, Judge, JudgeNetwork
 from components.portraits.vocabulary import ATTRIBUTES, STYLES
 from components.portraits.world.autoencoder import reconstruct, to_signed
@@ -136,9 +137,8 @@ def save_judge(
         "features": features,
         "accuracy": {head: round(value, 5) for head, value in measured.items()},
     }
-    temporary = folder / "model.safetensors.tmp"
-    save_file(weights, temporary)
-    temporary.replace(folder / "model.safetensors")
+    with replacing(folder / "model.safetensors") as temporary:
+        save_file(weights, temporary)
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     return folder
 

@@ -6,12 +6,12 @@ set that figures come from.
 
 import argparse
 import json
-import os
 import random
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from components.artifact import write_bytes
 from components.image.promptset import PromptItem
 from components.portraits.vocabulary import ATTRIBUTES
 from components.portraits.world.captions import phrase
@@ -56,10 +56,8 @@ def write(folder: Path, seed: int = 0) -> None:
     """Write `select.json`, `calibrate.json` and `report.json` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, prompts in prompt_sets(seed).items():
-        temporary = folder / f".{os.getpid()}.{name}.json"
         content = {"set": name, "prompts": [asdict(prompt) for prompt in prompts]}
-        temporary.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-        temporary.replace(folder / f"{name}.json")
+        write_bytes(folder / f"{name}.json", (json.dumps(content, indent=1) + "\n").encode())
 
 
 def main() -> None:

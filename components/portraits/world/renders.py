@@ -5,10 +5,9 @@ import hashlib
 import io
 import json
 import math
-import os
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
+from components.artifact import replacing, write_bytes
 from components.portraits.vocabulary import ATTRIBUTES, BASE_STYLES, STYLES, VARIANTS, values
 from components.portraits.world import drawing
 
@@ -244,8 +244,9 @@ def build(
         pictures[i] = picture
     out.parent.mkdir(parents=True, exist_ok=True)
     labels = json.dumps([portrait.as_json() for portrait in portraits])
-    _write_whole(out.with_suffix(".json"), lambda path: path.write_text(labels, "utf-8"))
-    _write_whole(out, lambda path: np.savez_compressed(path, images=pictures))
+    write_bytes(out.with_suffix(".json"), labels.encode())
+    with replacing(out) as temporary:
+        np.savez_compressed(temporary, images=pictures)
     return out
 
 
@@ -254,12 +255,6 @@ def load(path: Path) -> tuple[NDArray[np.uint8], list[Portrait]]:
     with np.load(path) as archive:
         images: NDArray[np.uint8] = archive["images"]
     return images, [Portrait(**row) for row in json.loads(path.with_suffix(".json").read_text("utf-8"))]
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    write(temporary)
-    temporary.replace(path)
 
 
 def main() -> None:
