@@ -41,6 +41,11 @@ def stage_names(recipe: Recipe) -> tuple[str, ...]:
     return tuple(name for name in modality(recipe.modality).stages if recipe.has(name))
 
 
+def measuring_stage(recipe: Recipe) -> str:
+    """The stage whose metrics decide: the last."""
+    return stage_names(recipe)[-1]
+
+
 def stage_function(recipe: Recipe, name: str) -> Stage:
     """What runs a stage."""
     return cast(Stage, resolve(modality(recipe.modality).stages[name]))

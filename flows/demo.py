@@ -12,7 +12,7 @@ from rich.console import Console
 from components.artifact import write_bytes
 from components.contracts import METRICS, SUMMARY
 from components.errors import GateRefused, TrackingError
-from components.modalities import product, stage_names
+from components.modalities import measuring_stage, product
 from components.recipe import Recipe
 from components.runner import stage_folder, stage_outputs
 from components.settings import settings
@@ -57,7 +57,7 @@ def metrics(recipe: Recipe) -> dict[str, Any]:
         if (folder / SUMMARY).is_file():
             summary: Mapping[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
             found |= {f"{stage}.{key}": value for key, value in summary.items()}
-    measured = stage_folder(recipe, stage_names(recipe)[-1]) / METRICS
+    measured = stage_folder(recipe, measuring_stage(recipe)) / METRICS
     return {**found, **json.loads(measured.read_text(encoding="utf-8"))}
 
 

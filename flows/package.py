@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import packages_distributions
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -111,8 +112,20 @@ def champion_bento() -> str:
 
 def source_files(modules: Sequence[str]) -> list[Path]:
     """Files of this repository that modules import, at once or later, themselves included; relative to it."""
-    found = {file for module in modules for file in import_closure(module).values()}
+    found = {file for module in modules for file in _closure(module)}
     return sorted(file.relative_to(REPOSITORY) for file in found if file.is_relative_to(REPOSITORY))
+
+
+@cache
+def _closure(module: str) -> tuple[Path, ...]:
+    """Parsed once a process: a tag is asked for again and again, and the code does not change meanwhile."""
+    return tuple(import_closure(module).values())
+
+
+@cache
+def _owners() -> Mapping[str, Sequence[str]]:
+    """Importable name -> distributions; looks through everything that is installed."""
+    return packages_distributions()
 
 
 def _shipped(recipe: Recipe, version_folder: Path) -> list[Path]:
@@ -134,7 +147,7 @@ def requirements(recipe: Recipe, version_folder: Path) -> list[str]:
     """What the image installs: what the shipped code imports, in the versions that were measured here."""
     code = [file for file in _shipped(recipe, version_folder) if file.suffix == ".py"]
     tops = {name.partition(".")[0] for file in code for name in imported_names(module_name(file), REPOSITORY / file)}
-    owners = packages_distributions()
+    owners = _owners()
     # A namespace that several distributions share (google) belongs to clients that are installed by those who use them.
     found = {owners[top][0].lower().replace("_", "-") for top in tops if len(set(owners.get(top, ()))) == 1} - {OWN}
     names = sorted({"bentoml", *found, *product(recipe.modality).REQUIREMENTS})

@@ -16,7 +16,7 @@ from components import artifact, tracking
 from components.contracts import METRICS, RunLog
 from components.errors import GateRefused, KyaraError, TrackingError
 from components.gate import decide
-from components.modalities import product, stage_function, stage_names
+from components.modalities import measuring_stage, product, stage_function
 from components.recipe import Recipe
 from components.runner import stage_folder, stage_outputs
 from components.settings import settings
@@ -177,11 +177,6 @@ def _registered(recipe: Recipe, digest: str, mlflow_run: str, origin: Mapping[st
                 tracking.log_folder(version.run_id, out / part, f"model/{part}")
         log.message(f"version {version.number} lies in {out}")
     return tracking.tag_version(version, {"folder": str(out)})
-
-
-def measuring_stage(recipe: Recipe) -> str:
-    """The stage whose metrics decide: the last."""
-    return stage_names(recipe)[-1]
 
 
 def _ask_gate(recipe: Recipe, champion: ModelVersion | None, log: RunLog) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ resumed run repeats the uninterrupted one bit for bit on a CPU.
 
 import contextlib
 import hashlib
-import json
 import math
 import os
 import time
@@ -348,15 +347,6 @@ class Loop:
                 for parameter in group["params"]:
                     for key, value in kept.get(known[id(parameter)], {}).items():
                         optimizer.state[parameter][key] = _placed(group, parameter, key, value)
-
-
-def read_steps(plan: Path) -> int | None:
-    """Steps that a file {"steps": n} plans; None where nothing readable plans any."""
-    try:
-        steps = json.loads(plan.read_text(encoding="utf-8"))["steps"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return steps if isinstance(steps, int) and steps > 0 else None
 
 
 def _adamw(plan: Plan, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -1,6 +1,7 @@
 """How the three networks of the embedded world are trained: the factory's loop, a budget, an average of the weights."""
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from components.artifact import write_json
 from components.runlog import SilentLog
 from components.training.average import Average
-from components.training.loop import Loop, Plan, read_steps
+from components.training.loop import Loop, Plan
 from components.training.schedules import Schedule, one_cycle
 
 M = TypeVar("M", bound=nn.Module)
@@ -112,7 +113,7 @@ class Training:
         if self.budget.steps is not None:
             return self.budget.steps
         plan = self.folder / "plan.json"
-        planned = read_steps(plan)
+        planned = _read_steps(plan)
         if planned is None:
             planned = self.budget.in_steps(self._seconds_a_step(loss))
             write_json(plan, {"steps": planned})
@@ -138,3 +139,12 @@ def _shapes(module: nn.Module) -> str:
     """Names and shapes of the weights: a checkpoint of another network is not resumed."""
     text = ";".join(f"{name}{tuple(value.shape)}" for name, value in sorted(module.state_dict().items()))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read_steps(plan: Path) -> int | None:
+    """Steps that a file {"steps": n} plans; None where nothing readable plans any."""
+    try:
+        steps = json.loads(plan.read_text(encoding="utf-8"))["steps"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return steps if isinstance(steps, int) and steps > 0 else None
