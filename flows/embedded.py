@@ -28,8 +28,10 @@ MINUTES: Mapping[str, Mapping[str, float]] = {
 }
 """Training budgets; two cores and one GPU."""
 
-RENDERS = {"train": (10_000, 0, False), "lorelei": (2_500, 1, False), "heldout": (1_500, 2, True)}
+RENDERS = {"train": (32_000, 0, False), "lorelei": (6_000, 1, False), "heldout": (2_500, 2, True)}
 """Set -> pictures, seed, whether it shows the held-out combinations."""
+FOREIGN = (6_000, 3)
+"""Pictures of every other style, for the autoencoder alone, and their seed."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ def make_renders(world: World) -> None:
     for name, (count, seed, held_out) in RENDERS.items():
         if not world.renders(name).exists():
             renders.build(world.renders(name), count, seed, styles[name], held_out, workers=2)
+    if not world.renders("foreign").exists():
+        renders.build_foreign(world.renders("foreign"), *FOREIGN, workers=2)
 
 
 def make_autoencoder(world: World) -> None:
