@@ -165,6 +165,12 @@ class Bootstrap:
         gaps = student.resampled(self.weights) - teacher.resampled(self.weights)
         return _estimate(point, _divide(gaps, base.resampled(self.weights)))
 
+    def soundness(self, found: Floats, render: Floats, other: Floats) -> Estimate:
+        """(other - found) / (other - render) of the means: 1 where pictures lie as near as renders, 0 as wrong ones."""
+        point = _divide(mean(other) - mean(found), mean(other) - mean(render))
+        far, near = self._means(other), self._means(render)
+        return _estimate(point, _divide(far - self._means(found), far - near))
+
     def _means(self, values: Floats) -> Floats:
         known = ~np.isnan(values)
         return _divide(self.weights @ np.where(known, values, 0.0), self.weights @ known.astype(np.float64))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.errors import KyaraError
+from components.vocabulary import DEMO_STYLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 STEPS = ("renders", "autoencoder", "judge", "base", "reference")
 MINUTES: Mapping[str, Mapping[str, float]] = {
-    "cpu": {"autoencoder": 30.0, "judge": 20.0, "base": 240.0},
+    "cpu": {"autoencoder": 50.0, "judge": 20.0, "base": 240.0},
     "cuda": {"autoencoder": 8.0, "judge": 4.0, "base": 30.0},
 }
 """Training budgets; two cores and one GPU."""
@@ -57,7 +58,7 @@ class World:
 def make_renders(world: World) -> None:
     """Training pictures of the base styles, of the demo's style (for the judge alone), and held-out ones of all."""
     from components.embedded import renders
-    from components.vocabulary import BASE_STYLES, DEMO_STYLE, STYLES
+    from components.vocabulary import BASE_STYLES, STYLES
 
     styles = {"train": BASE_STYLES, "lorelei": (DEMO_STYLE,), "heldout": STYLES}
     for name, (count, seed, held_out) in RENDERS.items():
@@ -68,27 +69,48 @@ def make_renders(world: World) -> None:
 
 
 def make_autoencoder(world: World) -> None:
-    """Trained on the base styles alone: both halves, then the decoder on the whitened latents.
+    """Outer part, inner part, all of it, then the decoder on the whitened latents. It may see every style.
 
     A warm start trains the decoder only, because the UNet in `data/` knows the latents of the encoder beside it.
     """
-    from components.embedded.autoencoder import psnr, train_autoencoder
-    from components.embedded.fitting import Budget
-    from components.embedded.renders import load
+    import torch
+    from diffusers import AutoencoderTiny
 
-    images, _ = load(world.renders("train"))
+    from components.embedded import autoencoder as parts
+    from components.embedded.fitting import Budget
+    from components.embedded.renders import load, load_pictures
+
+    sets = [load_pictures(world.renders(name))[:16_000] for name in ("train", "lorelei", "foreign")]
+    images = torch.cat([as_planes(pictures) for pictures in sets])
     unseen, portraits = load(world.renders("heldout"))
     folder, minutes = world.work / "autoencoder", world.minutes["autoencoder"]
-    train = partial(train_autoencoder, as_planes(images), validation=as_planes(unseen), device=world.device, report=say)
-    start = world.data / "base" / "vae"
-    if not world.warm_start:
-        start = folder / "joint" / "model"
-        train(folder / "joint", Budget(minutes=0.7 * minutes)).save_pretrained(start)
-    model = train(folder, Budget(minutes=0.3 * minutes), start=start, decoder_only=True)
+    validation = as_planes(unseen[[portrait.style == DEMO_STYLE for portrait in portraits]])
+    train = partial(parts.train_autoencoder, images, validation=validation, device=world.device, report=say)
+
+    def kept(name: str, make: Callable[[], AutoencoderTiny]) -> AutoencoderTiny:
+        """The model of a finished part, made where it is not there yet."""
+        path = folder / name / "model"
+        if not path.exists():
+            make().save_pretrained(path)
+        return AutoencoderTiny.from_pretrained(path)
+
+    if world.warm_start:
+        whole = AutoencoderTiny.from_pretrained(world.data / "base" / "vae")
+    else:
+        f4 = parts.make_autoencoder(levels=3, latent_channels=parts.OUTER_CHANNELS)
+        outer = kept("outer", lambda: train(folder / "outer", Budget(minutes=0.4 * minutes), model=f4, half=0.0))
+        some = images[:: max(len(images) // 6_000, 1)]
+        inner = partial(parts.train_inner, outer, some, folder / "inner", device=world.device, report=say)
+        deep = kept("inner", lambda: inner(Budget(minutes=0.1 * minutes)))
+        whole = kept("joint", lambda: train(folder / "joint", Budget(minutes=0.4 * minutes), model=deep, rate=0.5))
+    last = Budget(minutes=0.1 * minutes)
+    model = train(folder / "decoder", last, model=whole, decoder_only=True, rate=0.25)
     model.save_pretrained(folder / "model")
+    say(f"autoencoder: energy of the latents by frequency {parts.spectrum(parts.encode(model, validation))}")
     for style in sorted({portrait.style for portrait in portraits}):
-        chosen = [index for index, portrait in enumerate(portraits) if portrait.style == style]
-        say(f"autoencoder: {style}: PSNR {psnr(model, as_planes(unseen[chosen])):.2f} dB on held-out renders")
+        chosen = as_planes(unseen[[portrait.style == style for portrait in portraits]])
+        values = f"{parts.psnr(model, chosen):.2f} dB, {parts.half_psnr(model, chosen):.2f} dB at half size"
+        say(f"autoencoder: {style}: PSNR {values} on held-out renders")
 
 
 def make_judge(world: World) -> None:
@@ -160,7 +182,6 @@ def make_reference(world: World) -> None:
     """What the demo's style looks like to the judge."""
     from components.embedded.judge import build_reference
     from components.judge import Judge
-    from components.vocabulary import DEMO_STYLE
 
     build_reference(Judge.load(world.data / "judge"), world.data / "reference", DEMO_STYLE)
 

@@ -1,14 +1,17 @@
-"""The embedded base's autoencoder: `AutoencoderTiny`, f4, 128x128x3 <-> 32x32x4, trained from scratch.
+"""The embedded base's autoencoder: `AutoencoderTiny`, f8, 128x128x3 <-> 16x16x16, trained from scratch.
 
 Shape, chosen by arithmetic: no normalisation layers (flat colours survive); no residual block at full resolution in the
-decoder, whose last two convolutions then act as a learned pixel shuffle: 1.5 GMAC a picture instead of 2.5 with one.
-4 latents for 4x4 pixels are as many numbers as 16 for 8x8, but learnt much faster.
+decoder, whose last two convolutions then act as a learned pixel shuffle. Nearly all of the work lies above 32x32, so
+that is learnt first, as an f4 (`outer`); the last halving is then learnt between the outer's own features at 32x32, where
+a step costs a twentieth (`inner`); then all of it together.
 
 Latents come out with mean 0 and variance 1, so `scaling_factor` is 1: a penalty brings them near, `whiten` folds the
 rest into the convolutions. At the zero-padded border that is not exact, so the decoder is trained a little after it.
+Half-size latents decode to half-size pictures (arXiv 2502.09509), so that what is coarse in a picture is coarse in them.
 """
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -21,22 +24,29 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from components.embedded.fitting import Budget, Fit, muon_and_adam, placed
+from components.training.speed import autocast
 
 WIDTH = 48
-LATENT_CHANNELS = 4
-CROP = 48
-NOISE = 0.05
+LATENT_CHANNELS = 16
+OUTER_CHANNELS = 8
+CROP = 64
+NOISE = 0.1
 """Standard deviation of the noise on the latents: the decoder must forgive what the UNet gets slightly wrong."""
+_ENCODER, _DECODER = (0, 2, 4, 4), (6, 4, 3, 0)
+"""Residual blocks a resolution, from the picture to the latents and back."""
 
 
-def make_autoencoder(width: int = WIDTH) -> AutoencoderTiny:
-    """An untrained autoencoder, initialised so that a network without normalisation keeps its signal."""
+def make_autoencoder(width: int = WIDTH, levels: int = 4, latent_channels: int = LATENT_CHANNELS) -> AutoencoderTiny:
+    """An untrained autoencoder, initialised so that a network without normalisation keeps its signal.
+
+    `levels`: 4 for f8; 3 for the f4 that its outer part is learnt as.
+    """
     model = AutoencoderTiny(
-        encoder_block_out_channels=(width,) * 3,
-        decoder_block_out_channels=(width,) * 3,
-        num_encoder_blocks=(0, 2, 4),
-        num_decoder_blocks=(4, 3, 0),
-        latent_channels=LATENT_CHANNELS,
+        encoder_block_out_channels=(width,) * levels,
+        decoder_block_out_channels=(width,) * levels,
+        num_encoder_blocks=_ENCODER[:levels],
+        num_decoder_blocks=_DECODER[-levels:],
+        latent_channels=latent_channels,
     )
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -112,12 +122,12 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     count = len(images)
     draw = torch.rand(count, 5, generator=generator)
     permuted = torch.stack([image[torch.randperm(3, generator=generator)] for image in images])
-    images = torch.where(_pick(draw[:, 0] < 0.4), permuted, images)
-    images = torch.where(_pick(draw[:, 1] < 0.12), -images, images)
-    images = torch.where(_pick(draw[:, 2] < 0.12), images.mean(1, keepdim=True).expand_as(images), images)
+    images = torch.where(_pick(draw[:, 0] < 0.2), permuted, images)
+    images = torch.where(_pick(draw[:, 1] < 0.05), -images, images)
+    images = torch.where(_pick(draw[:, 2] < 0.05), images.mean(1, keepdim=True).expand_as(images), images)
     gain = 0.5 + torch.rand(count, 3, 1, 1, generator=generator)
     shift = 0.6 * torch.rand(count, 3, 1, 1, generator=generator) - 0.3
-    images = torch.where(_pick(draw[:, 3] < 0.4), (images * gain + shift).clamp(-1.0, 1.0), images)
+    images = torch.where(_pick(draw[:, 3] < 0.2), (images * gain + shift).clamp(-1.0, 1.0), images)
     images = torch.where(_pick(draw[:, 4] < 0.5), images.flip(-1), images)
     return images.transpose(2, 3) if torch.rand(1, generator=generator).item() < 0.3 else images
 
@@ -127,15 +137,53 @@ def _pick(mask: Tensor) -> Tensor:
 
 
 def autoencoder_loss(
-    model: AutoencoderTiny, images: Tensor, generator: torch.Generator, noise: float = NOISE
+    model: AutoencoderTiny,
+    images: Tensor,
+    generator: torch.Generator,
+    noise: float = NOISE,
+    half: float = 0.0,
 ) -> Tensor:
-    """L1 + 2 MSE of the reconstruction from noisy latents, and a pull of each latent channel to mean 0, variance 1."""
-    latents = model.encode(images).latents
+    """Reconstruction from noisy latents, and a pull of each latent channel to mean 0, variance 1.
+
+    `half`: weight of the picture at half size from latents at half size.
+    """
+    latents = model.encode(images).latents.float()
     disturbed = latents + noise * torch.randn(latents.shape, generator=generator).to(latents)
-    error = model.decode(disturbed).sample - images
+    loss = _difference(model.decode(disturbed).sample.float(), images)
     whiteness = (latents.mean((0, 2, 3)).square() + (latents.std((0, 2, 3)) - 1.0).square()).mean()
-    loss: Tensor = error.abs().mean() + 2.0 * error.square().mean() + 0.02 * whiteness
+    loss = loss + 0.02 * whiteness
+    if half:
+        small = model.decode(functional.avg_pool2d(latents, 2)).sample.float()
+        loss = loss + half * _difference(small, functional.avg_pool2d(images, 2))
     return loss
+
+
+def _difference(found: Tensor, wanted: Tensor) -> Tensor:
+    """L1 + 2 MSE, of which the lines count once more: L1 of the differences of neighbouring pixels."""
+    error = found - wanted
+    edges = (error[..., 1:, :] - error[..., :-1, :]).abs().mean() + (error[..., 1:] - error[..., :-1]).abs().mean()
+    return error.abs().mean() + 2.0 * error.square().mean() + 0.5 * edges
+
+
+@torch.no_grad()
+def half_psnr(model: AutoencoderTiny, images: Tensor) -> float:
+    """PSNR in dB of half-size pictures decoded from half-size latents; `images` uint8 [N, 3, H, W]."""
+    wanted = functional.avg_pool2d(to_signed(images), 2)
+    latents = functional.avg_pool2d(encode(model, images), 2)
+    found = torch.cat([model.decode(part).sample for part in torch.split(latents.to(model.device), 32)]).cpu()
+    error = (found.clamp(-1.0, 1.0) - wanted).square().mean((1, 2, 3))
+    return (10.0 * torch.log10(4.0 / error.clamp_min(1e-10))).mean().item()
+
+
+def spectrum(latents: Tensor) -> list[float]:
+    """Share of the energy of [N, C, h, w], without the mean, in the bands up to 1/8, 1/4, 1/2 and 1 of the range."""
+    power = torch.fft.fft2(latents.float()).abs().square().mean((0, 1))
+    power[0, 0] = 0.0
+    rows, columns = (torch.fft.fftfreq(side).abs() * 2.0 for side in latents.shape[-2:])
+    radius = torch.maximum(rows[:, None], columns[None, :])
+    edges = (0.0, 0.125, 0.25, 0.5, 1.0)
+    bands = [power[(radius > low) & (radius <= high)].sum() for low, high in itertools.pairwise(edges)]
+    return [round(float(band / power.sum()), 3) for band in bands]
 
 
 def train_autoencoder(
@@ -145,31 +193,33 @@ def train_autoencoder(
     *,
     validation: Tensor | None = None,
     device: str = "cpu",
-    batch: int = 16,
-    width: int = WIDTH,
-    start: Path | None = None,
+    batch: int = 12,
+    model: AutoencoderTiny | None = None,
     decoder_only: bool = False,
+    half: float = 0.25,
+    rate: float = 1.0,
     report: Callable[[str], None] = print,
     report_every: int = 100,
 ) -> AutoencoderTiny:
     """Train on uint8 `images` [N, 3, H, W]; resumes from `folder`.
 
     Args:
-        start: an autoencoder to go on from (warm start).
+        model: what to go on from; without it, a new one.
         decoder_only: leave the encoder, hence the latents that a UNet was trained on, as they are.
+        half: weight of half-size pictures from half-size latents.
+        rate: factor on the learning rate.
     """
     torch.manual_seed(0)
-    model = AutoencoderTiny.from_pretrained(start) if start else make_autoencoder(width)
-    model = placed(model.float(), device)
+    model = placed((model or make_autoencoder()).float(), device)
     model.encoder.requires_grad_(not decoder_only)
-    fit = Fit(model, muon_and_adam(model, 2.5e-3, 1e-3), budget, folder, decay=0.998)
+    fit = Fit(model, muon_and_adam(model, 2.5e-3 * rate, 1e-3 * rate), budget, folder, decay=0.998)
 
     def loss(generator: torch.Generator) -> Tensor:
         size = min(CROP if fit.progress < 0.7 else 2 * CROP, images.shape[-1])
         count = batch if size <= CROP else max(batch // 4, 1)
-        return autoencoder_loss(
-            model, augmented(crops(images, count, generator, size), generator).to(device), generator
-        )
+        sample = augmented(crops(images, count, generator, size), generator).to(device)
+        with autocast(torch.device(device)):
+            return autoencoder_loss(model, sample, generator, half=half)
 
     for step in fit.steps(loss):
         if step % report_every == 0:
@@ -182,9 +232,84 @@ def train_autoencoder(
     return model
 
 
+class Inner(nn.Module):
+    """The last halving of `whole`, between the features at 32x32 that its outer part, an f4, writes and reads."""
+
+    def __init__(self, whole: AutoencoderTiny, outer: AutoencoderTiny) -> None:
+        super().__init__()
+        shared = len(outer.encoder.layers) - 1
+        self.down = whole.encoder.layers[shared:]
+        self.up = whole.decoder.layers[: len(whole.decoder.layers) - len(outer.decoder.layers) + 2]
+
+    def forward(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Features [N, C, 32, 32] to those that the outer decoder wants, and the latents on the way."""
+        latents = self.down(features)
+        noise = NOISE * torch.randn(latents.shape, generator=generator).to(latents)
+        return self.up(torch.tanh((latents + noise) / 3.0) * 3.0), latents
+
+
+def deepened(outer: AutoencoderTiny) -> AutoencoderTiny:
+    """An f8 whose outer layers are those of the f4 `outer`; its inner ones are untrained."""
+    whole = make_autoencoder(outer.config.encoder_block_out_channels[0])
+    shared = len(outer.encoder.layers) - 1
+    whole.encoder.layers[:shared].load_state_dict(outer.encoder.layers[:shared].state_dict())
+    above = len(outer.decoder.layers) - 2
+    whole.decoder.layers[-above:].load_state_dict(outer.decoder.layers[-above:].state_dict())
+    return whole
+
+
+@torch.no_grad()
+def outer_features(outer: AutoencoderTiny, images: Tensor, batch: int = 32) -> tuple[Tensor, Tensor]:
+    """What the f4's encoder knows before its latents, and its decoder right after them, float16 [N, C, H/4, W/4] each."""
+    pairs = []
+    for part in torch.split(images, batch):
+        written = outer.encoder.layers[:-1](to_signed(part).to(outer.device).add(1.0).div(2.0))
+        latents = outer.encoder.layers[-1](written)
+        read = outer.decoder.layers[:2](torch.tanh(latents / 3.0) * 3.0)
+        pairs.append((written.half().cpu(), read.half().cpu()))
+    written, read = (torch.cat(some) for some in zip(*pairs, strict=True))
+    return written, read
+
+
+def train_inner(
+    outer: AutoencoderTiny,
+    images: Tensor,
+    folder: Path,
+    budget: Budget,
+    *,
+    device: str = "cpu",
+    batch: int = 32,
+    report: Callable[[str], None] = print,
+    report_every: int = 200,
+) -> AutoencoderTiny:
+    """An f8 around the f4 `outer`: its inner layers learn to give the outer decoder what the f4's latents gave."""
+    torch.manual_seed(1)
+    whole = deepened(outer)
+    inner = placed(Inner(whole, outer), device)
+    written, read = outer_features(placed(outer.float(), device), images)
+    scale = read[:512].float().std((0, 2, 3), keepdim=True).clamp_min(1e-3).to(device)
+    fit = Fit(inner, muon_and_adam(inner, 2.5e-3, 1e-3), budget, folder, decay=0.998)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(images), (batch,), generator=generator)
+        channels_last = {"memory_format": torch.channels_last}
+        with autocast(torch.device(device)):
+            found, latents = inner(written[chosen].float().to(device).contiguous(**channels_last), generator)
+        latents = latents.float()
+        error = (found.float() - read[chosen].float().to(device)) / scale
+        whiteness = (latents.mean((0, 2, 3)).square() + (latents.std((0, 2, 3)) - 1.0).square()).mean()
+        return error.square().mean() + 0.02 * whiteness
+
+    for step in fit.steps(loss):
+        if step % report_every == 0:
+            report(f"inner autoencoder: {fit.line()}")
+    inner.load_state_dict(fit.average.weights)
+    return whole
+
+
 @torch.no_grad()
 def encode(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> Tensor:
-    """Latents float32 [N, 4, H/4, W/4] of uint8 `images` [N, 3, H, W]."""
+    """Latents float32 [N, C, h, w] of uint8 `images` [N, 3, H, W]."""
     device = next(model.parameters()).device
     return torch.cat(
         [model.encode(to_signed(part).to(device)).latents.float().cpu() for part in torch.split(images, batch)]

@@ -44,6 +44,8 @@ TEXT_LAYERS = 2
 TOKENS = 77
 EMPTY_SHARE = 0.1
 UNNAMED_STYLE_SHARE = 0.1
+SHORT_SHARE = 0.25
+"""Of captions that tell one or two attributes."""
 MIN_SNR = 5.0
 NOISE_SHARES = ((0.15, 0.93, 1.0), (0.45, 0.55, 0.93), (0.4, 0.0, 1.0))
 """Share of a batch whose timesteps are drawn from a part of the schedule (from, to): where words decide the picture.
@@ -154,7 +156,7 @@ def sample_told(portraits: Sequence[Portrait], rng: random.Random) -> list[tuple
         if rng.random() < EMPTY_SHARE:
             return "", {}
         style_word = None if rng.random() < UNNAMED_STYLE_SHARE else portrait.style
-        return told_caption(portrait, rng, style_word=style_word)
+        return told_caption(portrait, rng, style_word=style_word, short=rng.random() < SHORT_SHARE)
 
     return [one(portrait) for portrait in portraits]
 
