@@ -199,7 +199,7 @@ def train_autoencoder(
     half: float = 0.25,
     rate: float = 1.0,
     report: Callable[[str], None] = print,
-    report_every: int = 100,
+    report_every: int = 250,
 ) -> AutoencoderTiny:
     """Train on uint8 `images` [N, 3, H, W]; resumes from `folder`.
 
@@ -252,9 +252,10 @@ def deepened(outer: AutoencoderTiny) -> AutoencoderTiny:
     """An f8 whose outer layers are those of the f4 `outer`; its inner ones are untrained."""
     whole = make_autoencoder(outer.config.encoder_block_out_channels[0])
     shared = len(outer.encoder.layers) - 1
-    whole.encoder.layers[:shared].load_state_dict(outer.encoder.layers[:shared].state_dict())
     above = len(outer.decoder.layers) - 2
-    whole.decoder.layers[-above:].load_state_dict(outer.decoder.layers[-above:].state_dict())
+    known = [*outer.encoder.layers[:shared], *outer.decoder.layers[-above:]]
+    for new, old in zip([*whole.encoder.layers[:shared], *whole.decoder.layers[-above:]], known, strict=True):
+        new.load_state_dict(old.state_dict())
     return whole
 
 
