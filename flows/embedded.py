@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from components.promptset import SetName
+
 STEPS = ("renders", "autoencoder", "judge", "base", "reference")
 MINUTES: Mapping[str, Mapping[str, float]] = {
     "cpu": {"autoencoder": 50.0, "judge": 20.0, "base": 240.0},
@@ -116,13 +118,13 @@ def make_autoencoder(world: World) -> None:
 def make_judge(world: World) -> None:
     """Trained on renders of all styles, damaged; measured on held-out ones, as they are and through the autoencoder."""
     import numpy as np
-    import torch
     from diffusers import AutoencoderTiny
 
     from components.embedded.autoencoder import reconstruct_all
     from components.embedded.fitting import Budget
-    from components.embedded.judge import accuracy, save_judge, train_judge
+    from components.embedded.judge import accuracy, accuracy_by_style, save_judge, train_judge
     from components.embedded.renders import load
+    from components.judge import Judge
 
     sets = [load(world.renders(name)) for name in ("train", "lorelei")]
     images = as_planes(np.concatenate([pictures for pictures, _ in sets]))
@@ -141,25 +143,28 @@ def make_judge(world: World) -> None:
     )
     pictures, unseen = load(world.renders("heldout"))
     planes = as_planes(pictures)
-    measured = accuracy(network, planes, unseen)
-    save_judge(network, world.data / "judge", measured)
-    through = accuracy(network, reconstruct_all(autoencoder, planes), unseen)
-    for head, value in measured.items():
-        say(f"judge: {head}: {value:.3f} on held-out renders, {through[head]:.3f} through the autoencoder")
-    means = [torch.tensor(list(values.values())).mean().item() for values in (measured, through)]
-    say(f"judge: mean {means[0]:.4f}, {means[1]:.4f} through the autoencoder")
+    both = {"renders": planes, "round_trips": reconstruct_all(autoencoder, planes)}
+    table = {name: accuracy_by_style(network, images, unseen) for name, images in both.items()}
+    save_judge(network, world.data / "judge", accuracy(network, planes, unseen), table)
+    for name, styles in table.items():
+        for style, heads in styles.items():
+            say(f"judge: {name} of {style}: " + ", ".join(f"{head} {value:.3f}" for head, value in heads.items()))
+    value, where = Judge.load(world.data / "judge").worst
+    say(f"judge: worst {value:.3f}: {where}")
 
 
 def make_base(world: World) -> None:
     """Latents once, then the UNet and the text encoder together."""
+    import torch
     from diffusers import AutoencoderTiny
 
     from components.embedded.autoencoder import cached_latents
     from components.embedded.base import train_base
     from components.embedded.fitting import Budget
-    from components.embedded.renders import load
+    from components.embedded.renders import load, load_faces
 
     images, portraits = load(world.renders("train"))
+    faces = torch.from_numpy(load_faces(world.renders("train")))
     autoencoder = AutoencoderTiny.from_pretrained(world.autoencoder).float().to(world.device)
     latents = cached_latents(autoencoder, as_planes(images), world.work / "latents.safetensors")
     start = world.data / "base" if world.warm_start else None
@@ -167,6 +172,7 @@ def make_base(world: World) -> None:
     out = world.data / "base"
     train_base(
         latents,
+        faces,
         portraits,
         autoencoder,
         world.work / "base",
@@ -186,18 +192,20 @@ def make_reference(world: World) -> None:
     build_reference(Judge.load(world.data / "judge"), world.data / "reference", DEMO_STYLE)
 
 
-def report(world: World, count: int, guidance: Sequence[float]) -> None:
-    """Adherence on the *select* prompts by attribute, for each guidance scale, and a grid of the first prompts."""
+def report(world: World, name: "SetName", count: int, guidance: Sequence[float]) -> None:
+    """What the base makes of a set of prompts in every style, for each guidance scale; a grid beside true renders."""
     from components import promptset
     from components.embedded.exam import examine, grid
     from components.judge import Judge
 
-    items = promptset.load(world.data / "prompts", "select", count)
+    items = promptset.load(world.data / "prompts", name, count)
     judge = Judge.load(world.data / "judge")
     for scale in guidance:
         found = examine(world.data / "base", judge, items, guidance=scale, device=world.device)
-        say(f"base: guidance {scale:g}: " + json.dumps(found.summary()))
-        grid(found, world.work / f"grid_{scale:g}.png")
+        sheet = grid(found, world.work / f"grid_{name}_{scale:g}.png")
+        figures = found.summary(workers=2)
+        sheet.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+        say(f"base: {name}, guidance {scale:g}: " + json.dumps(figures, indent=1))
 
 
 def as_planes(images: "NDArray[np.uint8]") -> "Tensor":
@@ -218,12 +226,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     asked = _parser().parse_args(arguments)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    minutes = {step: value * asked.budget for step, value in MINUTES[device].items()}
+    minutes = {step: asked.minutes or value * asked.budget for step, value in MINUTES[device].items()}
     world = World(asked.work, asked.data, device, minutes, asked.warm_start)
     asked.work.mkdir(parents=True, exist_ok=True)
     try:
         if asked.report:
-            report(world, asked.count, asked.guidance)
+            report(world, asked.set, asked.count, asked.guidance)
             return 0
         for step in asked.steps:
             say(f"{step}: on {device}")
@@ -241,8 +249,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("data"), help="where base, judge and reference are written")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--budget", type=float, default=1.0, help="factor on all training times")
+    parser.add_argument("--minutes", type=float, help="each training's budget, all sessions of it together")
     parser.add_argument("--warm-start", action="store_true", help="go on from the weights in --data")
     parser.add_argument("--report", action="store_true", help="measure and show the base, train nothing")
+    parser.add_argument("--set", choices=("train", "select", "calibrate", "short"), default="select", help="of prompts")
     parser.add_argument("--count", type=int, default=32, help="prompts of the report, for each style")
     parser.add_argument("--guidance", type=float, nargs="+", default=[4.0], help="guidance scales of the report")
     return parser

@@ -2,12 +2,12 @@
 
 Shape, chosen by arithmetic: no normalisation layers (flat colours survive); no residual block at full resolution in the
 decoder, whose last two convolutions then act as a learned pixel shuffle. Nearly all of the work lies above 32x32, so
-that is learnt first, as an f4 (`outer`); the last halving is then learnt between the outer's own features at 32x32, where
-a step costs a twentieth (`inner`); then all of it together.
+that is learnt first, as an f4 (`outer`); the last halving is then learnt between the outer's own features at 32x32,
+where a step costs a twentieth (`inner`); then all of it together.
 
 Latents come out with mean 0 and variance 1, so `scaling_factor` is 1: a penalty brings them near, `whiten` folds the
 rest into the convolutions. At the zero-padded border that is not exact, so the decoder is trained a little after it.
-Half-size latents decode to half-size pictures (arXiv 2502.09509), so that what is coarse in a picture is coarse in them.
+Half-size latents decode to half-size pictures (arXiv 2502.09509): what is coarse in a picture is coarse in them.
 """
 
 import hashlib
@@ -261,7 +261,7 @@ def deepened(outer: AutoencoderTiny) -> AutoencoderTiny:
 
 @torch.no_grad()
 def outer_features(outer: AutoencoderTiny, images: Tensor, batch: int = 32) -> tuple[Tensor, Tensor]:
-    """What the f4's encoder knows before its latents, and its decoder right after them, float16 [N, C, H/4, W/4] each."""
+    """What the f4's encoder knows before its latents, and its decoder after them, float16 [N, C, H/4, W/4] each."""
     pairs = []
     for part in torch.split(images, batch):
         written = outer.encoder.layers[:-1](to_signed(part).to(outer.device).add(1.0).div(2.0))

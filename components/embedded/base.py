@@ -1,15 +1,15 @@
-"""The embedded base model: a Stable Diffusion of 11 M parameters at 128x128, trained from scratch on captioned renders.
+"""The embedded base model: a Stable Diffusion of 16 M parameters at 128x128, trained from scratch on captioned renders.
 
-Shape, chosen by arithmetic on two cores (train step of batch 32; forward a sample at batch 16; batches of 2 and 1):
+Shape, chosen by arithmetic on one core with BF16 (seconds of a training step of batch 32, optimizer apart):
 
-    (96, 192, 192), 16x16x16 (f8), attention below 16x16        15.0 M   0.92 s   10.0 ms   42 / 26 ms
-    (96, 192, 192), 16x16x16, attention everywhere              15.7 M   1.28 s   13.6 ms   47 / 33 ms
-    (32, 96, 192), 32x32x4 (f4), attention from 16x16 down       9.2 M   1.48 s   15.2 ms   47 / 30 ms
-    (32, 64, 128, 192), 32x32x4, attention from 16x16 down      11.1 M   0.89 s   11.0 ms   42 / 25 ms   <- this one
+    (96, 192, 192), 16x16x16 (f8), attention below 16x16        15.0 M   1.03
+    (128, 192, 192), likewise                                   16.2 M   1.21   <- this one
+    (128, 192, 256), likewise                                   22.1 M   1.31
+    (96, 192, 192), attention everywhere                        15.7 M   1.44
 
-At 32x32 attention costs more than all convolutions together, and has little to do: the words act at 16x16, 8x8 and 4x4.
-So f4, whose autoencoder is far easier to learn, costs no more than f8. Mind that `attention_head_dim` of
-`UNet2DConditionModel` is the *number* of heads: 32 of them, 3 wide, made the third line 2.3 s.
+An f4 of the same price has 32 channels at the latents' own size, and they drew every line: faces were smears. Here the
+decoder draws the lines, and the UNet says which. Mind that `attention_head_dim` of `UNet2DConditionModel` is the
+*number* of heads.
 
 v-prediction with zero terminal SNR (arXiv 2305.08891), trailing timesteps, the loss weighted as a LoRA's.
 """
@@ -28,16 +28,19 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from components.embedded.autoencoder import LATENT_CHANNELS
 from components.embedded.captions import told_caption
-from components.embedded.fitting import Budget, Fit, muon_and_adam, placed
-from components.embedded.focus import focus_maps
+from components.embedded.fitting import Budget, Fit, held, muon_and_adam, placed
+from components.embedded.focus import face_share, focus_maps
+from components.embedded.judge import HEADS as LABELS
+from components.embedded.judge import UNKNOWN, labels
 from components.embedded.renders import Portrait
 from components.families.schedule import NoiseSchedule
 from components.training.image import min_snr_weight
 from components.training.speed import autocast, plain_attention
 from components.vocabulary import ATTRIBUTES
 
-CHANNELS = (32, 64, 128, 192)
+CHANNELS = (128, 192, 192)
 HEADS = 4
 TEXT_WIDTH = 160
 TEXT_LAYERS = 2
@@ -57,11 +60,13 @@ only, expression was not after 6,000 (0.42 right). With these shares and `focus_
 """
 READING_WEIGHT = 0.2
 """Of the reader's cross-entropy beside the picture's loss."""
+SKETCH_WEIGHT = 0.1
+"""Of the sketch's loss."""
 _SHARD = "14MB"
 
 
 def make_unet(
-    latent_channels: int = 4, channels: Sequence[int] = CHANNELS, size: int = 32, groups: int = 16
+    latent_channels: int = LATENT_CHANNELS, channels: Sequence[int] = CHANNELS, size: int = 16, groups: int = 16
 ) -> UNet2DConditionModel:
     """An untrained UNet that attends everywhere but at its highest resolution."""
     deeper = len(channels) - 1
@@ -228,12 +233,48 @@ class Reader(nn.Module):
         return torch.stack(terms).sum() / max(sum(map(len, told)), 1)
 
 
+class Sketch(nn.Module):
+    """What the UNet's hidden features should know of the clean picture; trained beside it and thrown away.
+
+    A network learns to draw sooner when its features are brought near those of a network that understands clean
+    pictures (arXiv 2410.06940; for UNets 2503.18414). Here the renderer itself says what is to be understood: every
+    attribute, from the middle of the UNet, and where the small parts of the face are, from the features before its
+    last block.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        widths = unet.config.block_out_channels
+        cells = (unet.config.sample_size // 2 ** (len(widths) - 1)) ** 2
+        self.norm = nn.GroupNorm(1, widths[-1])
+        self.values = nn.ModuleList([nn.Linear(cells * widths[-1], len(values)) for values in LABELS.values()])
+        self.places = nn.Conv2d(widths[1], 1, 1)
+        self._seen: dict[str, Tensor] = {}
+
+    def watch(self, unet: UNet2DConditionModel) -> None:
+        """Keep the features of every forward pass until `loss` asks for them."""
+        for name, module in (("middle", unet.mid_block), ("late", unet.up_blocks[-2])):
+            module.register_forward_hook(lambda _, __, output, name=name: self._seen.__setitem__(name, output))
+
+    def loss(self, answers: Tensor, share: Tensor) -> Tensor:
+        """Cross-entropies of the attributes [N, heads] and of the face's places [N, 1, h, w]."""
+        middle = self.norm(self._seen.pop("middle").float()).flatten(1)
+        terms = [
+            nn.functional.cross_entropy(head(middle).float(), wanted, ignore_index=UNKNOWN, reduction="sum")
+            for head, wanted in zip(self.values, answers.unbind(1), strict=True)
+        ]
+        known = (answers != UNKNOWN).sum().clamp_min(1)
+        found = self.places(self._seen.pop("late")).float()
+        return torch.stack(terms).sum() / known + nn.functional.binary_cross_entropy_with_logits(found, share)
+
+
 class Networks(nn.Module):
-    """What is trained together; the reader is not exported."""
+    """What is trained together; reader and sketch are not exported."""
 
     def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
         super().__init__()
         self.unet, self.text_encoder, self.reader = unet, text_encoder, Reader(text_encoder.config.hidden_size)
+        self.sketch = Sketch(unet)
 
 
 def joint_loss(
@@ -244,23 +285,29 @@ def joint_loss(
     told: Sequence[tuple[str, Mapping[str, str]]],
     generator: torch.Generator,
     focus: Tensor | float = 1.0,
+    sketched: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """The picture's loss and the reader's; latents [N, C, h, w], and of each its caption and what that tells."""
+    """The picture's loss and the reader's; latents [N, C, h, w], and of each its caption and what that tells.
+
+    `sketched`: what `Sketch.loss` asks for, where the networks' sketch watches.
+    """
     texts, attributes = [text for text, _ in told], [row for _, row in told]
     context = networks.text_encoder(tokens(tokenizer, texts).to(latents.device)).last_hidden_state
     drawing = diffusion_loss(networks.unet, schedule, latents, context, generator, focus)
-    return drawing + READING_WEIGHT * networks.reader.loss(context, attributes)
+    loss = drawing + READING_WEIGHT * networks.reader.loss(context, attributes)
+    return loss if sketched is None else loss + SKETCH_WEIGHT * networks.sketch.loss(*sketched)
 
 
 def train_base(
     latents: Tensor,
+    faces: Tensor,
     portraits: Sequence[Portrait],
     autoencoder: AutoencoderTiny,
     folder: Path,
     budget: Budget,
     *,
     device: str = "cpu",
-    batch: int = 32,
+    batch: int = 48,
     learning_rate: float = 1e-3,
     start: Path | None = None,
     make: Callable[[], UNet2DConditionModel] = make_unet,
@@ -272,6 +319,7 @@ def train_base(
     """Train on cached `latents` [N, C, h, w] with fresh captions each step; resumes from `folder`.
 
     Args:
+        faces: where the small parts of each face are, uint8 [N, 32, 32].
         start: a diffusers folder to go on from (warm start).
         out: where the averaged weights go, every `export_every` seconds and at the end; default `folder/model`.
 
@@ -282,16 +330,20 @@ def train_base(
     tokenizer, networks = _start(portraits, start, make)
     placed(networks, device).train()
     schedule = NoiseSchedule.from_config(make_scheduler().config)
-    focus = focus_maps(latents, portraits)
+    size = latents.shape[-1]
+    focus = focus_maps(faces, size)
+    answers = torch.stack([*labels(portraits).values()], 1)
     networks.text_encoder.set_attn_implementation("eager")
-    fit = Fit(networks, muon_and_adam(networks, learning_rate, learning_rate), budget, folder)
+    networks.sketch.watch(networks.unet)
+    fit = Fit(networks, muon_and_adam(networks, learning_rate, learning_rate), budget, folder, schedule=held)
 
     def loss(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(latents), (batch,), generator=generator)
         told = sample_told([portraits[i] for i in chosen.tolist()], random.Random(int(generator.initial_seed())))
         with autocast(torch.device(device)):
-            shown, look = latents[chosen].to(device), focus[chosen].to(device)
-            return joint_loss(networks, tokenizer, schedule, shown, told, generator, look)
+            shown, look = latents[chosen].to(device).float(), focus[chosen].to(device)
+            sketched = answers[chosen].to(device), face_share(faces[chosen], size).to(device)
+            return joint_loss(networks, tokenizer, schedule, shown, told, generator, look, sketched)
 
     exported = fit.seconds
     with plain_attention(networks.unet, torch.device(device)):

@@ -82,7 +82,10 @@ _REDRAWN: Mapping[str, Mapping[str, Mapping[str, Elements]]] = {
     },
     "lorelei": {
         "mouth": {
-            "happy05": [_area(_WIDE_OPEN, _LORELEI_MOUTH), _area("M96 92Q144 62 200 84Q176 112 146 112Q114 110 96 92Z", _RED)],
+            "happy05": [
+                _area(_WIDE_OPEN, _LORELEI_MOUTH),
+                _area("M96 92Q144 62 200 84Q176 112 146 112Q114 110 96 92Z", _RED),
+            ],
             "happy09": [
                 _area(_WIDE_OPEN, _LORELEI_MOUTH),
                 _area("M72 34Q150 56 222 26Q220 46 212 56Q146 78 82 58Q76 48 72 34Z", "#ffffff"),
@@ -132,7 +135,9 @@ def definition(name: str) -> Definition:
 
 def every_style() -> list[str]:
     """All styles that the package carries; every licence among them allows our use (CC0, CC BY, MIT, free)."""
-    return sorted(file.name.removesuffix(".json") for file in files("dicebear_styles").iterdir() if ".json" in file.name)
+    return sorted(
+        file.name.removesuffix(".json") for file in files("dicebear_styles").iterdir() if ".json" in file.name
+    )
 
 
 @cache

@@ -1,19 +1,31 @@
 """Asks the base model for pictures and the judge what is on them: adherence by attribute and by style."""
 
-import math
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
+from components.embedded.renders import Portrait, render, sample_portrait
+from components.embedded.soundness import Soundness, soundness
 from components.judge import Judge, Verdict
-from components.metrics import adherence, attribute_hits, mean
+from components.metrics import (
+    Estimate,
+    Floats,
+    adherence_of,
+    attribute_hits,
+    balanced,
+    by_attribute,
+    mean,
+    worst,
+)
 from components.promptset import PromptItem, with_style
-from components.vocabulary import ATTRIBUTES, BASE_STYLES
+from components.vocabulary import ATTRIBUTES, BASE_STYLES, values
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,11 @@ class StyleExam:
     verdict: Verdict
 
     @property
+    def hits(self) -> dict[str, Floats]:
+        """Attribute -> found, [N]."""
+        return attribute_hits(self.asked, self.verdict.attributes, self.style)
+
+    @property
     def asked(self) -> list[dict[str, str]]:
         return [dict(item.attributes) for item in self.items]
 
@@ -34,17 +51,50 @@ class StyleExam:
 class Exam:
     """One `StyleExam` a base style."""
 
+    judge: Judge
     parts: tuple[StyleExam, ...]
 
-    def summary(self) -> dict[str, float]:
-        """Adherence over all pictures, by style and by attribute, and the share of pictures in the asked style."""
-        rows = {part.style: adherence(part.asked, part.verdict.attributes, part.style) for part in self.parts}
-        hits = [attribute_hits(part.asked, part.verdict.attributes, part.style) for part in self.parts]
-        result = {"adherence": mean(np.concatenate(list(rows.values())))}
-        result["style"] = float(np.mean([np.mean(part.verdict.style == part.style) for part in self.parts]))
-        result |= {style: mean(values) for style, values in rows.items()}
-        result |= {name: mean(np.concatenate([table[name] for table in hits])) for name in ATTRIBUTES}
-        return {name: round(float(value), 3) for name, value in result.items()}
+    def summary(self, workers: int = 1) -> dict[str, Any]:
+        """Adherence, style and soundness over all pictures and by style, every mean with the worst beside it."""
+        hits = [part.hits for part in self.parts]
+        together = {name: np.concatenate([table[name] for table in hits]) for name in ATTRIBUTES}
+        asked = [row for part in self.parts for row in part.asked]
+        sound = [soundness(self.judge, part.pictures, part.verdict, workers=workers) for part in self.parts]
+        whole = Soundness(*(np.concatenate([getattr(one, name) for one in sound]) for name in Soundness.__match_args__))
+        return {
+            **_figures(asked, together),
+            "style": _rounded(np.mean([np.mean(part.verdict.style == part.style) for part in self.parts])),
+            "style.worst": min(
+                (_rounded(np.mean(part.verdict.style == part.style)), part.style) for part in self.parts
+            ),
+            "soundness": _with_interval(whole.estimate()),
+            "soundness.worst": min(
+                (_rounded(one.estimate().value), part.style) for one, part in zip(sound, self.parts, strict=True)
+            ),
+            "attributes": {name: _rounded(mean(values)) for name, values in by_attribute(asked, together).items()},
+            "styles": {
+                part.style: {**_figures(part.asked, part.hits), "soundness": _with_interval(one.estimate())}
+                for one, part in zip(sound, self.parts, strict=True)
+            },
+        }
+
+
+def _figures(asked: Sequence[Mapping[str, str]], hits: Mapping[str, Floats]) -> dict[str, Any]:
+    split = by_attribute(asked, hits)
+    value, name = worst(split)
+    return {
+        "adherence": _rounded(mean(adherence_of(hits))),
+        "balanced": _rounded(balanced(split)),
+        "worst": (_rounded(value), name),
+    }
+
+
+def _rounded(value: float | np.floating[Any]) -> float:
+    return round(float(value), 3)
+
+
+def _with_interval(estimate: Estimate) -> list[float]:
+    return [_rounded(estimate.value), *map(_rounded, estimate.interval)]
 
 
 def examine(
@@ -73,16 +123,29 @@ def examine(
                 generator=[torch.Generator().manual_seed(item.seed) for item in some],
             ).images
         parts.append(StyleExam(style, tuple(items), tuple(pictures), judge.look(pictures)))
-    return Exam(tuple(parts))
+    return Exam(judge, tuple(parts))
 
 
 def grid(exam: Exam, path: Path, columns: int = 12) -> Path:
-    """The first pictures of each style, one row a style or more, as a PNG."""
-    pictures = [picture for part in exam.parts for picture in part.pictures[: 2 * columns]]
-    side = pictures[0].width
-    sheet = Image.new("RGB", (columns * side, math.ceil(len(pictures) / columns) * side), "white")
-    for index, picture in enumerate(pictures):
-        sheet.paste(picture, (index % columns * side, index // columns * side))
+    """The first pictures of each style, and below each row true renders of what was asked for, as a PNG."""
+    rows: list[Sequence[Image.Image]] = []
+    for part in exam.parts:
+        for start in range(0, min(len(part.pictures), 2 * columns), columns):
+            some = slice(start, start + columns)
+            rows += [part.pictures[some], [meant(item, part.style) for item in part.items[some]]]
+    side = rows[0][0].width
+    sheet = Image.new("RGB", (columns * side, len(rows) * side), "white")
+    for down, row in enumerate(rows):
+        for across, picture in enumerate(row):
+            sheet.paste(picture.resize((side, side)), (across * side, down * side))
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
     return path
+
+
+def meant(item: PromptItem, style: str) -> Image.Image:
+    """A true render of what a prompt asks for, as far as the style can show it; the rest by the prompt's seed."""
+    rng = random.Random(item.seed)
+    drawn = dict(sample_portrait(rng, style).attributes)
+    drawn |= {name: value for name, value in item.attributes.items() if value in values(style, name)}
+    return render(Portrait(style, drawn, rng.randrange(2**31)))

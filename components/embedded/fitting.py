@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from components.training.speed import autocast
+
 M = TypeVar("M", bound=nn.Module)
 _SEED_STRIDE = 1_000_003
 
@@ -41,6 +43,15 @@ def one_cycle(progress: float, warmup: float = 0.05, hold: float = 0.1) -> float
     if progress < hold:
         return 1.0
     return max(0.5 * (1.0 + math.cos(math.pi * min((progress - hold) / (1.0 - hold), 1.0))), 0.01)
+
+
+def held(progress: float, step: int, warmup: int = 100, decay: float = 0.2) -> float:
+    """Factor on the learning rate: linear up over `warmup` steps, held, linear down over the last share `decay`.
+
+    Nothing before the end depends on the budget, so that a run may be stopped for a decay at any hour, and its
+    checkpoint from before the decay goes on with a larger budget (arXiv 2405.18392).
+    """
+    return min((step + 1) / warmup, (1.0 - progress) / decay, 1.0)
 
 
 def placed(module: M, device: str) -> M:
@@ -84,7 +95,8 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group["lr"], group["momentum"])
+                    with autocast(parameter.device):  # half the time; the singular values come out as near to 1
+                        self._update(parameter, parameter.grad, group["lr"], group["momentum"])
 
     def _update(self, parameter: Tensor, gradient: Tensor, lr: float, momentum: float) -> None:
         state = self.state[parameter]
@@ -146,10 +158,12 @@ class Fit:
         clip: float = 1.0,
         seed: int = 0,
         save_every: float = 120.0,
+        schedule: Callable[[float, int], float] = lambda progress, step: one_cycle(progress),
     ) -> None:
         self.module, self.optimizers, self.budget, self.folder = module, optimizers, budget, folder
         self.average = Average(module, decay)
         self.clip, self.seed, self.save_every = clip, seed, save_every
+        self.schedule = schedule
         self.step, self.seconds, self.loss = 0, 0.0, float("nan")
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
         self.load()
@@ -178,7 +192,7 @@ class Fit:
     def _one_step(self, loss: Callable[[torch.Generator], Tensor]) -> None:
         for optimizer, peaks in zip(self.optimizers, self._peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * one_cycle(self.progress)
+                group["lr"] = peak * max(self.schedule(self.progress, self.step), 0.0)
         value = loss(torch.Generator().manual_seed(self.seed * _SEED_STRIDE + self.step))
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)

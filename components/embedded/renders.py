@@ -146,7 +146,7 @@ def is_held_out_combination(attributes: Mapping[str, str]) -> bool:
 def split_of(attributes: Mapping[str, str]) -> Split:
     """The only set that may hold this combination of hair colour, hair style and background.
 
-    By a hash: of twenty combinations about two are *report*'s, one *select*'s, one *calibrate*'s; the rest is *train*'s.
+    By a hash: of twenty combinations about two are *report*'s, one *select*'s, one *calibrate*'s, the rest *train*'s.
     """
     key = "/".join(attributes[name] for name in ("hair_color", "hair_style", "background"))
     place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % _TWENTIETHS
@@ -276,7 +276,9 @@ def build(
     size: int = 128,
     workers: int = 1,
 ) -> Path:
-    """Render a labelled set to `out` (a `.npz` with `images` uint8 [N, size, size, 3], `faces` uint8 [N, 32, 32]) and its `.json`.
+    """Render a labelled set to `out`, a `.npz`, and its `.json`.
+
+    The `.npz` holds `images` uint8 [N, size, size, 3] and `faces` uint8 [N, 32, 32] (see `face_map`).
 
     The JSON is the list of portraits in the same order. Each file appears whole or not at all, the `.npz` last.
     """

@@ -138,9 +138,7 @@ def _others(portraits: Sequence[Portrait]) -> list[Portrait]:
     return chosen
 
 
-def _distances_of(
-    held: tuple[Maps, Portrait, Portrait, int], candidates: int, size: int
-) -> tuple[float, float, float]:
+def _distances_of(held: tuple[Maps, Portrait, Portrait, int], candidates: int, size: int) -> tuple[float, float, float]:
     """Nearest renders: to the picture, to a held-out render of the same, to that among renders of another portrait."""
     maps, portrait, other, place = held
     first = _FIRST_SEED + place * (2 * candidates + 1)
@@ -160,4 +158,3 @@ def round_trip(images: NDArray[np.uint8], changed: NDArray[np.uint8], judge: Jud
     verdict = judge.look(images)
     pictures = [Image.fromarray(picture) for picture in changed]
     return soundness(judge, pictures, verdict, workers=workers).estimate()
-
