@@ -10,7 +10,8 @@ from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionM
 
 from components.embedded import autoencoder as ae
 from components.embedded import base
-from components.embedded.fitting import Budget, Fit, Muon, one_cycle, orthogonal
+from components.embedded.fitting import Budget, Fit, Muon, held, one_cycle, orthogonal
+from components.embedded.judge import labels
 from components.embedded.renders import Portrait, sample_portraits
 from components.families.schedule import NoiseSchedule
 
@@ -30,22 +31,43 @@ def images() -> torch.Tensor:
 
 
 def tiny_unet() -> UNet2DConditionModel:
-    return base.make_unet(channels=(16, 16, 32), size=SIZE // 4, groups=8)
+    return base.make_unet(channels=(16, 16, 32), size=SIZE // 8, groups=8)
 
 
 def train_tiny(latents: torch.Tensor, portraits: list[Portrait], folder: Path, steps: int, **options: object) -> Path:
     autoencoder = ae.make_autoencoder(width=8)
     budget = Budget(steps=steps)
-    return base.train_base(
-        latents, portraits, autoencoder, folder, budget, batch=4, make=tiny_unet, report=lambda _: None, **options
-    )
+    faces = torch.zeros(len(latents), 32, 32, dtype=torch.uint8)
+    quiet = {"batch": 4, "make": tiny_unet, "report": lambda _: None}
+    return base.train_base(latents, faces, portraits, autoencoder, folder, budget, **quiet, **options)
 
 
 def test_the_autoencoder_learns(images: torch.Tensor, tmp_path: Path) -> None:
     untrained = ae.psnr(ae.make_autoencoder(width=16), images)
-    train = partial(ae.train_autoencoder, images, tmp_path, batch=4, width=16, report=lambda _: None)
-    model = train(budget=Budget(steps=60))
+    train = partial(ae.train_autoencoder, images, tmp_path, batch=4, report=lambda _: None)
+    model = train(budget=Budget(steps=60), model=ae.make_autoencoder(width=16))
     assert ae.psnr(model, images) > untrained + 3
+
+
+def test_the_inner_part_learns_what_the_outer_one_passes_on(images: torch.Tensor, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    outer = ae.make_autoencoder(width=16, levels=3, latent_channels=8)
+    outer = ae.train_autoencoder(
+        images, tmp_path / "outer", Budget(steps=40), model=outer, half=0.0, batch=4, report=lambda _: None
+    )
+    blank = ae.psnr(ae.deepened(outer), images)
+    whole = ae.train_inner(outer, images, tmp_path / "inner", Budget(steps=60), batch=8, report=lambda _: None)
+    assert ae.encode(whole, images).shape == (8, ae.LATENT_CHANNELS, SIZE // 8, SIZE // 8)
+    assert ae.psnr(whole, images) > blank + 2
+    known, copied = outer.encoder.layers[0].weight, whole.encoder.layers[0].weight
+    assert torch.equal(known, copied), "the outer layers stay as they are"
+
+
+def test_energy_is_told_by_frequency() -> None:
+    flat = torch.arange(32.0).expand(1, 1, 32, 32)
+    checks = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(16, 16)[None, None]
+    assert ae.spectrum(flat)[0] > 0.5
+    assert ae.spectrum(checks) == [0.0, 0.0, 0.0, 1.0]
 
 
 def test_latents_are_white_and_whitening_keeps_the_picture(images: torch.Tensor) -> None:
@@ -71,6 +93,13 @@ def test_one_cycle_rises_and_falls() -> None:
     assert one_cycle(0.0) == pytest.approx(0.01)
     assert one_cycle(0.08) == 1.0
     assert one_cycle(1.0) == pytest.approx(0.01)
+
+
+def test_the_held_rate_does_not_know_the_budget_before_its_end() -> None:
+    assert held(0.0, 0) == 0.01
+    assert held(0.001, 100) == held(0.5, 5_000) == held(0.79, 9_000) == 1.0
+    assert held(0.9, 10_000) == pytest.approx(0.5)
+    assert held(1.0, 10_000) == 0.0
 
 
 def test_a_budget_is_steps_or_minutes() -> None:
@@ -122,7 +151,7 @@ def test_captions_change_with_the_step_and_some_are_empty(portraits: list[Portra
 def test_the_base_learns(portraits: list[Portrait], tmp_path: Path) -> None:
     torch.manual_seed(0)
     networks = base.Networks(tiny_unet(), base.make_text_encoder(base.make_tokenizer(["pink hair"] * 40)))
-    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).expand(8, -1, -1, -1)
+    latents = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(1)).expand(8, -1, -1, -1)
     ids = base.tokens(base.make_tokenizer(["pink hair"] * 40), ["pink hair"] * 8)
     schedule = NoiseSchedule.from_config(base.make_scheduler().config)
 
@@ -166,7 +195,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
 
 
 def test_the_export_loads_as_stable_diffusion_and_warm_starts(portraits: list[Portrait], tmp_path: Path) -> None:
-    latents = torch.randn(8, 4, SIZE // 4, SIZE // 4)
+    latents = torch.randn(8, 16, SIZE // 8, SIZE // 8)
     folder = train_tiny(latents, portraits, tmp_path / "first", 2)
     assert max(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 15_000_000
     pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
@@ -199,6 +228,33 @@ def test_the_reader_learns_what_captions_tell_and_asks_for_nothing_else(portrait
         losses.append(loss.item())
     assert losses[0] == pytest.approx(1.2, abs=0.6)  # about the logarithm of how many values an attribute has
     assert losses[-1] < 0.1
+
+
+def test_the_sketch_reads_the_attributes_off_the_middle(portraits: list[Portrait]) -> None:
+    torch.manual_seed(0)
+    unet = tiny_unet()
+    sketch = base.Sketch(unet)
+    sketch.watch(unet)
+    answers = torch.stack([*labels(portraits).values()], 1)
+    share = torch.zeros(8, 1, 8, 8)
+    share[:, :, 3, 3] = 1.0
+    latents = torch.randn(8, 16, 8, 8)
+    optimizer = torch.optim.Adam([*unet.parameters(), *sketch.parameters()], lr=5e-3)
+    losses = []
+    for _ in range(40):
+        unet(latents, torch.zeros(8), encoder_hidden_states=torch.zeros(8, 4, base.TEXT_WIDTH))
+        loss = sketch.loss(answers, share)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_a_quarter_of_the_captions_is_as_short_as_people_type() -> None:
+    told = [row for _, row in base.sample_told(sample_portraits(400, seed=4), random.Random(0)) if row]
+    short = sum(len(row) <= 2 for row in told) / len(told)
+    assert base.SHORT_SHARE - 0.06 < short < base.SHORT_SHARE + 0.1
 
 
 def test_captions_tell_what_they_say(portraits: list[Portrait]) -> None:
