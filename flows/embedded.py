@@ -101,7 +101,7 @@ def make_autoencoder(world: World) -> None:
     else:
         f4 = parts.make_autoencoder(levels=3, latent_channels=parts.OUTER_CHANNELS)
         outer = kept("outer", lambda: train(folder / "outer", Budget(minutes=0.4 * minutes), model=f4, half=0.0))
-        some = images[:: max(len(images) // 6_000, 1)]
+        some = images[:: max(len(images) // 3_000, 1)]
         inner = partial(parts.train_inner, outer, some, folder / "inner", device=world.device, report=say)
         deep = kept("inner", lambda: inner(Budget(minutes=0.1 * minutes)))
         whole = kept("joint", lambda: train(folder / "joint", Budget(minutes=0.4 * minutes), model=deep, rate=0.5))

@@ -223,7 +223,7 @@ def train_autoencoder(
 
     for step in fit.steps(loss):
         if step % report_every == 0:
-            quality = f" PSNR {psnr(model, validation[:64]):.2f} dB" if validation is not None else ""
+            quality = f" PSNR {psnr(model, validation[:24]):.2f} dB" if validation is not None else ""
             report(f"autoencoder: {fit.line()}{quality}")
     model.load_state_dict(fit.average.weights)
     if not decoder_only:
@@ -264,9 +264,10 @@ def outer_features(outer: AutoencoderTiny, images: Tensor, batch: int = 32) -> t
     """What the f4's encoder knows before its latents, and its decoder after them, float16 [N, C, H/4, W/4] each."""
     pairs = []
     for part in torch.split(images, batch):
-        written = outer.encoder.layers[:-1](to_signed(part).to(outer.device).add(1.0).div(2.0))
-        latents = outer.encoder.layers[-1](written)
-        read = outer.decoder.layers[:2](torch.tanh(latents / 3.0) * 3.0)
+        with autocast(outer.device):
+            written = outer.encoder.layers[:-1](to_signed(part).to(outer.device).add(1.0).div(2.0))
+            latents = outer.encoder.layers[-1](written)
+            read = outer.decoder.layers[:2](torch.tanh(latents / 3.0) * 3.0)
         pairs.append((written.half().cpu(), read.half().cpu()))
     written, read = (torch.cat(some) for some in zip(*pairs, strict=True))
     return written, read
