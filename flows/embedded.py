@@ -46,6 +46,8 @@ class World:
     device: str
     minutes: Mapping[str, float]
     warm_start: bool
+    pictures: int | None = None
+    """Of the training pictures, how many the base sees; all by default."""
 
     def renders(self, name: str) -> Path:
         return self.work / f"{name}.npz"
@@ -110,7 +112,7 @@ def make_autoencoder(world: World) -> None:
     model.save_pretrained(folder / "model")
     say(f"autoencoder: energy of the latents by frequency {parts.spectrum(parts.encode(model, validation))}")
     for style in sorted({portrait.style for portrait in portraits}):
-        chosen = as_planes(unseen[[portrait.style == style for portrait in portraits]])
+        chosen = as_planes(unseen[[portrait.style == style for portrait in portraits]][:96])
         values = f"{parts.psnr(model, chosen):.2f} dB, {parts.half_psnr(model, chosen):.2f} dB at half size"
         say(f"autoencoder: {style}: PSNR {values} on held-out renders")
 
@@ -163,8 +165,8 @@ def make_base(world: World) -> None:
     from components.embedded.fitting import Budget
     from components.embedded.renders import load, load_faces
 
-    images, portraits = load(world.renders("train"))
-    faces = torch.from_numpy(load_faces(world.renders("train")))
+    images, portraits = (shown[: world.pictures] for shown in load(world.renders("train")))
+    faces = torch.from_numpy(load_faces(world.renders("train"))[: world.pictures])
     autoencoder = AutoencoderTiny.from_pretrained(world.autoencoder).float().to(world.device)
     latents = cached_latents(autoencoder, as_planes(images), world.work / "latents.safetensors")
     start = world.data / "base" if world.warm_start else None
@@ -227,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     minutes = {step: asked.minutes or value * asked.budget for step, value in MINUTES[device].items()}
-    world = World(asked.work, asked.data, device, minutes, asked.warm_start)
+    world = World(asked.work, asked.data, device, minutes, asked.warm_start, asked.pictures)
     asked.work.mkdir(parents=True, exist_ok=True)
     try:
         if asked.report:
@@ -250,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--budget", type=float, default=1.0, help="factor on all training times")
     parser.add_argument("--minutes", type=float, help="each training's budget, all sessions of it together")
+    parser.add_argument("--pictures", type=int, help="how many of the training pictures the base sees (default: all)")
     parser.add_argument("--warm-start", action="store_true", help="go on from the weights in --data")
     parser.add_argument("--report", action="store_true", help="measure and show the base, train nothing")
     parser.add_argument("--set", choices=("train", "select", "calibrate", "short"), default="select", help="of prompts")
