@@ -1,5 +1,7 @@
 """A held-out render is sound, a wrong one is not, and what harms the lines harms the figure."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
@@ -15,7 +17,7 @@ class Oracle:
     """Stands in for a judge that is always right: what it says was drawn."""
 
     size = 128
-    heads = {**ATTRIBUTES, STYLE: STYLES}
+    heads: ClassVar = {**ATTRIBUTES, STYLE: STYLES}
 
 
 def verdict_of(portraits: list[Portrait]) -> Verdict:
