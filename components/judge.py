@@ -60,7 +60,6 @@ class JudgeNetwork(nn.Module):
         self.early = nn.Sequential(
             nn.Conv2d(3, width, 7, stride=2, padding=3),
             nn.GELU(),
-            _Residual(width),
             *_halved(width, 2 * width),
             *_halved(2 * width, wide),
             _Residual(wide),

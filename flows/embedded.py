@@ -102,10 +102,10 @@ def make_autoencoder(world: World) -> None:
         whole = AutoencoderTiny.from_pretrained(world.data / "base" / "vae")
     else:
         f4 = parts.make_autoencoder(levels=3, latent_channels=parts.OUTER_CHANNELS)
-        outer = kept("outer", lambda: train(folder / "outer", Budget(minutes=0.4 * minutes), model=f4, half=0.0))
+        outer = kept("outer", lambda: train(folder / "outer", Budget(minutes=0.3 * minutes), model=f4, half=0.0))
         some = images[:: max(len(images) // 3_000, 1)]
         inner = partial(parts.train_inner, outer, some, folder / "inner", device=world.device, report=say)
-        deep = kept("inner", lambda: inner(Budget(minutes=0.1 * minutes)))
+        deep = kept("inner", lambda: inner(Budget(minutes=0.2 * minutes)))
         whole = kept("joint", lambda: train(folder / "joint", Budget(minutes=0.4 * minutes), model=deep, rate=0.5))
     last = Budget(minutes=0.1 * minutes)
     model = train(folder / "decoder", last, model=whole, decoder_only=True, rate=0.25)
@@ -146,7 +146,7 @@ def make_judge(world: World) -> None:
     pictures, unseen = load(world.renders("heldout"))
     planes = as_planes(pictures)
     both = {"renders": planes, "round_trips": reconstruct_all(autoencoder, planes)}
-    table = {name: accuracy_by_style(network, images, unseen) for name, images in both.items()}
+    table = {name: accuracy_by_style(network, shown, unseen) for name, shown in both.items()}
     save_judge(network, world.data / "judge", accuracy(network, planes, unseen), table)
     for name, styles in table.items():
         for style, heads in styles.items():

@@ -78,7 +78,8 @@ def reconstruct(model: AutoencoderTiny, images: Tensor) -> Tensor:
 def reconstruct_all(model: AutoencoderTiny, images: Tensor, batch: int = 32) -> Tensor:
     """uint8 [N, 3, H, W] through the bottleneck and back."""
     device = next(model.parameters()).device
-    parts = [reconstruct(model, to_signed(part).to(device)).cpu() for part in torch.split(images, batch)]
+    with autocast(device):
+        parts = [reconstruct(model, to_signed(part).to(device)).float().cpu() for part in torch.split(images, batch)]
     return torch.cat(parts).add(1.0).mul(127.5).round().byte()
 
 
@@ -281,7 +282,7 @@ def train_inner(
     budget: Budget,
     *,
     device: str = "cpu",
-    batch: int = 32,
+    batch: int = 16,
     report: Callable[[str], None] = print,
     report_every: int = 200,
 ) -> AutoencoderTiny:

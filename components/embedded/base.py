@@ -313,7 +313,7 @@ def train_base(
     start: Path | None = None,
     make: Callable[[], UNet2DConditionModel] = make_unet,
     out: Path | None = None,
-    export_every: float = 600.0,
+    export_every: float = 900.0,
     report: Callable[[str], None] = print,
     report_every: int = 50,
 ) -> Path:
