@@ -106,7 +106,7 @@ def make_autoencoder(world: World) -> None:
         some = images[:: max(len(images) // 3_000, 1)]
         inner = partial(parts.train_inner, outer, some, folder / "inner", device=world.device, report=say)
         deep = kept("inner", lambda: inner(Budget(minutes=0.2 * minutes)))
-        whole = kept("joint", lambda: train(folder / "joint", Budget(minutes=0.4 * minutes), model=deep, rate=0.5))
+        whole = kept("joint", lambda: train(folder / "joint", Budget(minutes=0.4 * minutes), model=deep))
     last = Budget(minutes=0.1 * minutes)
     model = train(folder / "decoder", last, model=whole, decoder_only=True, rate=0.25)
     model.save_pretrained(folder / "model")

@@ -250,6 +250,22 @@ class Inner(nn.Module):
         return self.up(torch.tanh((latents + noise) / 3.0) * 3.0), latents
 
 
+    @torch.no_grad()
+    def fit_scales(self, written: Tensor, read: Tensor) -> None:
+        """Start with latents of mean 0 and variance 1, and with features as large as those that are wanted.
+
+        Features of a network without normalisation may be of any size; large ones would end in the flat part of tanh.
+        """
+        first, last, out = self.down[0], self.down[-1], self.up[-1]
+        first.weight.div_(first(written).std().clamp_min(1e-3))
+        latents = self.down(written)
+        mean, scale = latents.mean((0, 2, 3)), latents.std((0, 2, 3)).clamp_min(1e-3)
+        last.weight.div_(scale[:, None, None, None])
+        last.bias.sub_(mean).div_(scale)
+        found = self(written, torch.Generator().manual_seed(0))[0]
+        out.weight.mul_((read.std((0, 2, 3)) / found.std((0, 2, 3)).clamp_min(1e-3))[:, None, None, None])
+
+
 def deepened(outer: AutoencoderTiny) -> AutoencoderTiny:
     """An f8 whose outer layers are those of the f4 `outer`; its inner ones are untrained."""
     whole = make_autoencoder(outer.config.encoder_block_out_channels[0])
@@ -292,6 +308,7 @@ def train_inner(
     inner = placed(Inner(whole, outer), device)
     written, read = outer_features(placed(outer.float(), device), images)
     scale = read[:512].float().std((0, 2, 3), keepdim=True).clamp_min(1e-3).to(device)
+    inner.fit_scales(written[:64].float().to(device), read[:64].float().to(device))
     fit = Fit(inner, muon_and_adam(inner, 2.5e-3, 1e-3), budget, folder, decay=0.998)
 
     def loss(generator: torch.Generator) -> Tensor:

@@ -46,9 +46,9 @@ def test_a_base_is_asked_in_every_style(judge: Judge, tmp_path: Path) -> None:
     )
     found = examine(folder, judge, ITEMS, styles=("micah", "lorelei"), steps=2)
     assert [part.style for part in found.parts] == ["micah", "lorelei"]
-    sheet = Image.open(grid(found, tmp_path / "grid.png", columns=2))
     side = found.parts[0].pictures[0].width
-    assert sheet.size == (2 * side, 4 * side)
+    with Image.open(grid(found, tmp_path / "grid.png", columns=2)) as sheet:
+        assert sheet.size == (2 * side, 4 * side)
 
 
 def test_every_mean_has_its_worst_beside_it(judge: Judge) -> None:
