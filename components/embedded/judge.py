@@ -89,8 +89,8 @@ def train_judge(
     shares = 1.0 / torch.bincount(answers[STYLE])[answers[STYLE]]
 
     def decode(sample: Tensor) -> Tensor:
-        with torch.no_grad():
-            return reconstruct(autoencoder, sample)
+        with torch.no_grad(), autocast(torch.device(device)):
+            return reconstruct(autoencoder, sample).float()
 
     def loss(generator: torch.Generator) -> Tensor:
         chosen = torch.multinomial(shares, batch, generator=generator)
