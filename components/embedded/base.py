@@ -321,14 +321,14 @@ def train_base(
 
     Args:
         faces: where the small parts of each face are, uint8 [N, 32, 32].
-        start: a diffusers folder to go on from (warm start).
+        start: a diffusers folder to go on from (warm start); a UNet for other latents is made anew, the words are kept.
         out: where the averaged weights go, every `export_every` seconds and at the end; default `folder/model`.
 
     Returns: the exported diffusers folder.
     """
     torch.manual_seed(0)
     out = out or folder / "model"
-    tokenizer, networks = _start(portraits, start, make)
+    tokenizer, networks = _start(portraits, start, make, latents.shape[1])
     placed(networks, device).train()
     schedule = NoiseSchedule.from_config(make_scheduler().config)
     size = latents.shape[-1]
@@ -358,11 +358,12 @@ def train_base(
 
 
 def _start(
-    portraits: Sequence[Portrait], start: Path | None, make: Callable[[], UNet2DConditionModel]
+    portraits: Sequence[Portrait], start: Path | None, make: Callable[[], UNet2DConditionModel], channels: int
 ) -> tuple[CLIPTokenizer, Networks]:
     if start is not None:
         tokenizer = CLIPTokenizer.from_pretrained(start / "tokenizer")
         unet = UNet2DConditionModel.from_pretrained(start / "unet")
+        unet = unet if unet.config.in_channels == channels else make()
         text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder")
         return tokenizer, Networks(unet.float(), text_encoder.float())
     rng = random.Random(0)

@@ -39,7 +39,7 @@ def train_tiny(latents: torch.Tensor, portraits: list[Portrait], folder: Path, s
     budget = Budget(steps=steps)
     faces = torch.zeros(len(latents), 32, 32, dtype=torch.uint8)
     quiet = {"batch": 4, "make": tiny_unet, "report": lambda _: None}
-    return base.train_base(latents, faces, portraits, autoencoder, folder, budget, **quiet, **options)
+    return base.train_base(latents, faces, portraits, autoencoder, folder, budget, **{**quiet, **options})
 
 
 def test_the_autoencoder_learns(images: torch.Tensor, tmp_path: Path) -> None:
@@ -214,6 +214,13 @@ def test_the_export_loads_as_stable_diffusion_and_warm_starts(portraits: list[Po
     assert picture.size == (SIZE, SIZE)
     again = train_tiny(latents, portraits, tmp_path / "second", 1, start=folder)
     train_tiny(latents, portraits, tmp_path / "second", 2, out=again)
+    encoder = StableDiffusionPipeline.from_pretrained(again).text_encoder.state_dict()
+    other = partial(base.make_unet, 12, (16, 32), SIZE // 8, 8)
+    moved = train_tiny(latents[:, :12], portraits, tmp_path / "third", 1, start=again, make=other)
+    words = StableDiffusionPipeline.from_pretrained(moved)
+    assert words.unet.config.in_channels == 12
+    for name, value in words.text_encoder.state_dict().items():
+        torch.testing.assert_close(value, encoder[name], atol=2e-3, rtol=0.0)
     assert StableDiffusionPipeline.from_pretrained(again).unet.config.block_out_channels == [16, 16, 32]
 
 
