@@ -249,7 +249,6 @@ class Inner(nn.Module):
         noise = NOISE * torch.randn(latents.shape, generator=generator).to(latents)
         return self.up(torch.tanh((latents + noise) / 3.0) * 3.0), latents
 
-
     @torch.no_grad()
     def fit_scales(self, written: Tensor, read: Tensor) -> None:
         """Start with latents of mean 0 and variance 1, and with features as large as those that are wanted.
