@@ -165,7 +165,8 @@ def make_base(world: World) -> None:
     from components.embedded.fitting import Budget
     from components.embedded.renders import load, load_faces
 
-    images, portraits = (shown[: world.pictures] for shown in load(world.renders("train")))
+    images, portraits = load(world.renders("train"))
+    images, portraits = images[: world.pictures], portraits[: world.pictures]
     faces = torch.from_numpy(load_faces(world.renders("train"))[: world.pictures])
     autoencoder = AutoencoderTiny.from_pretrained(world.autoencoder).float().to(world.device)
     latents = cached_latents(autoencoder, as_planes(images), world.work / "latents.safetensors")

@@ -151,13 +151,16 @@ def autoencoder_loss(
     """
     latents = model.encode(images).latents.float()
     disturbed = latents + noise * torch.randn(latents.shape, generator=generator).to(latents)
-    loss = _difference(model.decode(disturbed).sample.float(), images)
-    whiteness = (latents.mean((0, 2, 3)).square() + (latents.std((0, 2, 3)) - 1.0).square()).mean()
-    loss = loss + 0.02 * whiteness
+    loss = _difference(model.decode(disturbed).sample.float(), images) + 0.02 * _unwhiteness(latents)
     if half:
         small = model.decode(functional.avg_pool2d(latents, 2)).sample.float()
         loss = loss + half * _difference(small, functional.avg_pool2d(images, 2))
     return loss
+
+
+def _unwhiteness(latents: Tensor) -> Tensor:
+    """How far the channels are from mean 0 and variance 1."""
+    return (latents.mean((0, 2, 3)).square() + (latents.std((0, 2, 3)) - 1.0).square()).mean()
 
 
 def _difference(found: Tensor, wanted: Tensor) -> Tensor:
@@ -315,10 +318,8 @@ def train_inner(
         channels_last = {"memory_format": torch.channels_last}
         with autocast(torch.device(device)):
             found, latents = inner(written[chosen].float().to(device).contiguous(**channels_last), generator)
-        latents = latents.float()
-        error = (found.float() - read[chosen].float().to(device)) / scale
-        whiteness = (latents.mean((0, 2, 3)).square() + (latents.std((0, 2, 3)) - 1.0).square()).mean()
-        return error.square().mean() + 0.02 * whiteness
+        error: Tensor = (found.float() - read[chosen].float().to(device)) / scale
+        return error.square().mean() + 0.02 * _unwhiteness(latents.float())
 
     for step in fit.steps(loss):
         if step % report_every == 0:

@@ -21,5 +21,5 @@ def face_share(faces: Tensor, size: int) -> Tensor:
 def focus_maps(faces: Tensor, size: int, gain: float = GAIN) -> Tensor:
     """Weights float16 [N, 1, size, size] from 1 (no part of a face) to 1 + `gain`."""
     return torch.cat(
-        [1.0 + gain * (_FULL * face_share(part, size)).clamp(max=1.0) for part in faces.split(4096)]
+        [1.0 + gain * (_FULL * face_share(part, size)).clamp(max=1.0) for part in torch.split(faces, 4096)]
     ).half()
