@@ -73,7 +73,7 @@ def make_renders(world: World) -> None:
 
 
 def make_autoencoder(world: World) -> None:
-    """Outer part, inner part, all of it, then the decoder on the whitened latents. It may see every style.
+    """Inner layers, outer layers, all of them, then the decoder on the whitened latents. It may see every style.
 
     A warm start trains the decoder only, because the UNet in `data/` knows the latents of the encoder beside it.
     """
@@ -101,12 +101,11 @@ def make_autoencoder(world: World) -> None:
     if world.warm_start:
         whole = AutoencoderTiny.from_pretrained(world.data / "base" / "vae")
     else:
-        f4 = parts.make_autoencoder(levels=3, latent_channels=parts.OUTER_CHANNELS)
-        outer = kept("outer", lambda: train(folder / "outer", Budget(minutes=0.3 * minutes), model=f4, half=0.0))
-        some = images[:: max(len(images) // 3_000, 1)]
-        inner = partial(parts.train_inner, outer, some, folder / "inner", device=world.device, report=say)
-        deep = kept("inner", lambda: inner(Budget(minutes=0.2 * minutes)))
-        whole = kept("joint", lambda: train(folder / "joint", Budget(minutes=0.4 * minutes), model=deep))
+        whole = parts.make_autoencoder()
+        for part, share in (("inner", 0.3), ("outer", 0.2)):
+            learn = partial(parts.train_halves, part, whole, images, folder / part, validation=validation, report=say)
+            whole = kept(part, partial(learn, Budget(minutes=share * minutes), device=world.device))
+        whole = kept("joint", partial(train, folder / "joint", Budget(minutes=0.4 * minutes), model=whole, rate=0.7))
     last = Budget(minutes=0.1 * minutes)
     model = train(folder / "decoder", last, model=whole, decoder_only=True, rate=0.25)
     model.save_pretrained(folder / "model")

@@ -1,9 +1,10 @@
 """The embedded base's autoencoder: `AutoencoderTiny`, f8, 128x128x3 <-> 16x16x16, trained from scratch.
 
 Shape, chosen by arithmetic: no normalisation layers (flat colours survive); no residual block at full resolution in the
-decoder, whose last two convolutions then act as a learned pixel shuffle. Nearly all of the work lies above 32x32, so
-that is learnt first, as an f4 (`outer`); the last halving is then learnt between the outer's own features at 32x32,
-where a step costs a twentieth (`inner`); then all of it together.
+decoder, whose last two convolutions then act as a learned pixel shuffle. Nearly all of the work lies above 32x32, and
+nearly all that is hard to learn below. So the layers at 32x32 and below are learnt first, between pictures whose 4x4
+patches are folded into channels, where a picture costs a fifteenth (`inner`); the layers above learn to write and to
+read such patches (`outer`); then all of it is trained together.
 
 Latents come out with mean 0 and variance 1, so `scaling_factor` is 1: a penalty brings them near, `whiten` folds the
 rest into the convolutions. At the zero-padded border that is not exact, so the decoder is trained a little after it.
@@ -16,6 +17,7 @@ import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
 from diffusers import AutoencoderTiny
@@ -237,94 +239,88 @@ def train_autoencoder(
     return model
 
 
-class Inner(nn.Module):
-    """The last halving of `whole`, between the features at 32x32 that its outer part, an f4, writes and reads."""
+PATCH = 4
+"""Side of the patches whose pixels are the channels between inner and outer part: 3 x 4 x 4 = `WIDTH` of them."""
 
-    def __init__(self, whole: AutoencoderTiny, outer: AutoencoderTiny) -> None:
+
+class Halves(nn.Module):
+    """The layers of an f8 at 32x32 and below (inner) and above (outer), which meet in the pixels of 4x4 patches."""
+
+    def __init__(self, whole: AutoencoderTiny) -> None:
         super().__init__()
-        shared = len(outer.encoder.layers) - 1
-        self.down = whole.encoder.layers[shared:]
-        self.up = whole.decoder.layers[: len(whole.decoder.layers) - len(outer.decoder.layers) + 2]
+        above = sum(blocks + 1 for blocks in _ENCODER[:3])
+        self.write, self.down = whole.encoder.layers[:above], whole.encoder.layers[above:]
+        below = 4 + _DECODER[0]
+        self.up, self.read = whole.decoder.layers[:below], whole.decoder.layers[below:]
 
-    def forward(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Features [N, C, 32, 32] to those that the outer decoder wants, and the latents on the way."""
-        latents = self.down(features)
+    def inner_loss(self, images: Tensor, generator: torch.Generator, half: float) -> Tensor:
+        """As `autoencoder_loss`, of the inner part alone, at a twentieth of the price."""
+
+        def picture(latents: Tensor) -> Tensor:
+            return functional.pixel_shuffle(self.up(torch.tanh(latents / 3.0) * 3.0).float(), PATCH)
+
+        latents = self.down(_patches(images)).float()
         noise = NOISE * torch.randn(latents.shape, generator=generator).to(latents)
-        return self.up(torch.tanh((latents + noise) / 3.0) * 3.0), latents
+        loss = _difference(picture(latents + noise), images) + 0.02 * _unwhiteness(latents)
+        small = _difference(picture(functional.avg_pool2d(latents, 2)), functional.avg_pool2d(images, 2))
+        return loss + half * small
 
     @torch.no_grad()
-    def fit_scales(self, written: Tensor, read: Tensor) -> None:
-        """Start with latents of mean 0 and variance 1, and with features as large as those that are wanted.
+    def psnr(self, part: Literal["inner", "outer"], images: Tensor) -> float:
+        """PSNR in dB of what the part alone makes of pictures uint8 [N, 3, H, W]."""
+        wanted = to_signed(images)
+        found = _patches(wanted)
+        if part == "inner":
+            found = functional.pixel_shuffle(self.up(torch.tanh(self.down(found) / 3.0) * 3.0), PATCH)
+        else:
+            found = self.read(self.write(wanted.add(1.0).div(2.0))).mul(2.0).sub(1.0)
+        error = (found.clamp(-1.0, 1.0) - wanted).square().mean((1, 2, 3))
+        return float((10.0 * torch.log10(4.0 / error.clamp_min(1e-10))).mean())
 
-        Features of a network without normalisation may be of any size; large ones would end in the flat part of tanh.
-        """
-        first, last, out = self.down[0], self.down[-1], self.up[-1]
-        first.weight.div_(first(written).std().clamp_min(1e-3))
-        latents = self.down(written)
-        mean, scale = latents.mean((0, 2, 3)), latents.std((0, 2, 3)).clamp_min(1e-3)
-        last.weight.div_(scale[:, None, None, None])
-        last.bias.sub_(mean).div_(scale)
-        found = self(written, torch.Generator().manual_seed(0))[0]
-        out.weight.mul_((read.std((0, 2, 3)) / found.std((0, 2, 3)).clamp_min(1e-3))[:, None, None, None])
-
-
-def deepened(outer: AutoencoderTiny) -> AutoencoderTiny:
-    """An f8 whose outer layers are those of the f4 `outer`; its inner ones are untrained."""
-    whole = make_autoencoder(outer.config.encoder_block_out_channels[0])
-    shared = len(outer.encoder.layers) - 1
-    above = len(outer.decoder.layers) - 2
-    known = [*outer.encoder.layers[:shared], *outer.decoder.layers[-above:]]
-    for new, old in zip([*whole.encoder.layers[:shared], *whole.decoder.layers[-above:]], known, strict=True):
-        new.load_state_dict(old.state_dict())
-    return whole
+    def outer_loss(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The encoder's upper layers learn to write patches, the decoder's to read them, a little disturbed."""
+        patches = _patches(images)
+        written = (self.write(images.add(1.0).div(2.0)).float() - patches).abs().mean()
+        noise = NOISE * torch.randn(patches.shape, generator=generator).to(patches)
+        return written + _difference(self.read(patches + noise).float().mul(2.0).sub(1.0), images)
 
 
-@torch.no_grad()
-def outer_features(outer: AutoencoderTiny, images: Tensor, batch: int = 32) -> tuple[Tensor, Tensor]:
-    """What the f4's encoder knows before its latents, and its decoder after them, float16 [N, C, H/4, W/4] each."""
-    pairs = []
-    for part in torch.split(images, batch):
-        with autocast(outer.device):
-            written = outer.encoder.layers[:-1](to_signed(part).to(outer.device).add(1.0).div(2.0))
-            latents = outer.encoder.layers[-1](written)
-            read = outer.decoder.layers[:2](torch.tanh(latents / 3.0) * 3.0)
-        pairs.append((written.half().cpu(), read.half().cpu()))
-    written, read = (torch.cat(some) for some in zip(*pairs, strict=True))
-    return written, read
+def _patches(images: Tensor) -> Tensor:
+    return functional.pixel_unshuffle(images, PATCH).contiguous(memory_format=torch.channels_last)
 
 
-def train_inner(
-    outer: AutoencoderTiny,
+def train_halves(
+    part: Literal["inner", "outer"],
+    whole: AutoencoderTiny,
     images: Tensor,
     folder: Path,
     budget: Budget,
     *,
+    validation: Tensor | None = None,
     device: str = "cpu",
     batch: int = 16,
     report: Callable[[str], None] = print,
-    report_every: int = 200,
+    report_every: int = 100,
 ) -> AutoencoderTiny:
-    """An f8 around the f4 `outer`: its inner layers learn to give the outer decoder what the f4's latents gave."""
+    """Train the inner or the outer layers of `whole`, an f8, each for itself; resumes from `folder`."""
     torch.manual_seed(1)
-    whole = deepened(outer)
-    inner = placed(Inner(whole, outer), device)
-    written, read = outer_features(placed(outer.float(), device), images)
-    scale = read[:512].float().std((0, 2, 3), keepdim=True).clamp_min(1e-3).to(device)
-    inner.fit_scales(written[:64].float().to(device), read[:64].float().to(device))
-    fit = Fit(inner, muon_and_adam(inner, 2.5e-3, 1e-3), budget, folder, decay=0.998)
+    halves = placed(Halves(whole.float()), device)
+    chosen = nn.ModuleList([halves.down, halves.up] if part == "inner" else [halves.write, halves.read])
+    fit = Fit(chosen, muon_and_adam(chosen, 2.5e-3, 1e-3), budget, folder, decay=0.998)
 
     def loss(generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(images), (batch,), generator=generator)
-        channels_last = {"memory_format": torch.channels_last}
+        size = images.shape[-1] if part == "inner" else min(CROP, images.shape[-1])
+        sample = augmented(crops(images, batch, generator, size), generator).to(device)
         with autocast(torch.device(device)):
-            found, latents = inner(written[chosen].float().to(device).contiguous(**channels_last), generator)
-        error: Tensor = (found.float() - read[chosen].float().to(device)) / scale
-        return error.square().mean() + 0.02 * _unwhiteness(latents.float())
+            if part == "inner":
+                return halves.inner_loss(sample, generator, half=0.25)
+            return halves.outer_loss(sample, generator)
 
     for step in fit.steps(loss):
         if step % report_every == 0:
-            report(f"inner autoencoder: {fit.line()}")
-    inner.load_state_dict(fit.average.weights)
+            quality = f" PSNR {halves.psnr(part, validation[:24]):.2f} dB" if validation is not None else ""
+            report(f"autoencoder, {part} layers: {fit.line()}{quality}")
+    chosen.load_state_dict(fit.average.weights)
     return whole
 
 
