@@ -49,24 +49,21 @@ def test_the_autoencoder_learns(images: torch.Tensor, tmp_path: Path) -> None:
     assert ae.psnr(model, images) > untrained + 3
 
 
-def test_the_inner_part_learns_what_the_outer_one_passes_on(images: torch.Tensor, tmp_path: Path) -> None:
+def test_inner_and_outer_layers_learn_apart_and_fit_together(images: torch.Tensor, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    outer = ae.make_autoencoder(width=16, levels=3, latent_channels=8)
-    outer = ae.train_autoencoder(
-        images, tmp_path / "outer", Budget(steps=40), model=outer, half=0.0, batch=4, report=lambda _: None
-    )
-    written, read = (features.float() for features in ae.outer_features(outer, images))
-
-    @torch.no_grad()
-    def error(whole: AutoencoderTiny) -> float:
-        found, _ = ae.Inner(whole, outer)(written, torch.Generator().manual_seed(0))
-        return float((found - read).square().mean() / read.var())
-
-    whole = ae.train_inner(outer, images, tmp_path / "inner", Budget(steps=60), batch=8, report=lambda _: None)
-    assert ae.encode(whole, images).shape == (8, ae.LATENT_CHANNELS, SIZE // 8, SIZE // 8)
-    assert error(whole) < 0.5 * error(ae.deepened(outer))
-    known, copied = outer.encoder.layers[0].weight, whole.encoder.layers[0].weight
-    assert torch.equal(known, copied), "the outer layers stay as they are"
+    whole = ae.make_autoencoder()
+    halves = ae.Halves(whole)
+    layers = [*halves.write, *halves.down, *halves.up, *halves.read]
+    assert len(layers) == len(whole.encoder.layers) + len(whole.decoder.layers)
+    assert halves.down(ae._patches(ae.to_signed(images))).shape == (8, ae.LATENT_CHANNELS, SIZE // 8, SIZE // 8)
+    before = {part: halves.psnr(part, images) for part in ("inner", "outer")}
+    for part in ("inner", "outer"):
+        train = partial(ae.train_halves, part, whole, images, tmp_path / part, batch=2, report=lambda _: None)
+        whole = train(Budget(steps=20))
+    after = {part: ae.Halves(whole).psnr(part, images) for part in ("inner", "outer")}
+    assert after["inner"] > before["inner"] + 0.5
+    assert after["outer"] > before["outer"] + 0.5
+    assert ae.psnr(whole, images) > ae.psnr(ae.make_autoencoder(), images)
 
 
 def test_energy_is_told_by_frequency() -> None:
