@@ -73,9 +73,9 @@ def make_renders(world: World) -> None:
 
 
 def make_autoencoder(world: World) -> None:
-    """Inner layers, outer layers, all of them, then the decoder on the whitened latents. It may see every style.
+    """Both halves, then the decoder on the whitened latents. It may see every style.
 
-    A warm start trains the decoder only, because the UNet in `data/` knows the latents of the encoder beside it.
+    After a warm start the latents are near those that the UNet in `data/` knows; its own warm start does the rest.
     """
     import torch
     from diffusers import AutoencoderTiny
@@ -91,23 +91,14 @@ def make_autoencoder(world: World) -> None:
     validation = as_planes(unseen[[portrait.style == DEMO_STYLE for portrait in portraits]])
     train = partial(parts.train_autoencoder, images, validation=validation, device=world.device, report=say)
 
-    def kept(name: str, make: Callable[[], AutoencoderTiny]) -> AutoencoderTiny:
-        """The model of a finished part, made where it is not there yet."""
-        path = folder / name / "model"
-        if not path.exists():
-            make().save_pretrained(path)
-        return AutoencoderTiny.from_pretrained(path)
-
-    if world.warm_start:
-        whole = AutoencoderTiny.from_pretrained(world.data / "base" / "vae")
-    else:
-        whole = parts.make_autoencoder()
-        for part, share in (("inner", 0.3), ("outer", 0.2)):
-            learn = partial(parts.train_halves, part, whole, images, folder / part, validation=validation, report=say)
-            whole = kept(part, partial(learn, Budget(minutes=share * minutes), device=world.device))
-        whole = kept("joint", partial(train, folder / "joint", Budget(minutes=0.4 * minutes), model=whole, rate=0.7))
-    last = Budget(minutes=0.1 * minutes)
-    model = train(folder / "decoder", last, model=whole, decoder_only=True, rate=0.25)
+    start, whole = world.data / "base" / "vae", folder / "joint" / "model"
+    if not whole.exists():
+        model = AutoencoderTiny.from_pretrained(start) if world.warm_start else parts.make_autoencoder()
+        rate = 0.5 if world.warm_start else 1.0
+        train(folder / "joint", Budget(minutes=0.8 * minutes), model=model, rate=rate).save_pretrained(whole)
+    last = Budget(minutes=0.2 * minutes)
+    model = AutoencoderTiny.from_pretrained(whole)
+    model = train(folder / "decoder", last, model=model, decoder_only=True, rate=0.25)
     model.save_pretrained(folder / "model")
     say(f"autoencoder: energy of the latents by frequency {parts.spectrum(parts.encode(model, validation))}")
     for style in sorted({portrait.style for portrait in portraits}):

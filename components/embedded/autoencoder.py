@@ -1,14 +1,14 @@
-"""The embedded base's autoencoder: `AutoencoderTiny`, f8, 128x128x3 <-> 16x16x16, trained from scratch.
+"""The embedded base's autoencoder: `AutoencoderTiny`, f4, 128x128x3 <-> 32x32x4, trained from scratch.
 
 Shape, chosen by arithmetic: no normalisation layers (flat colours survive); no residual block at full resolution in the
-decoder, whose last two convolutions then act as a learned pixel shuffle. Nearly all of the work lies above 32x32, and
-nearly all that is hard to learn below. So the layers at 32x32 and below are learnt first, between pictures whose 4x4
-patches are folded into channels, where a picture costs a fifteenth (`inner`); the layers above learn to write and to
-read such patches (`outer`); then all of it is trained together.
+decoder, whose last two convolutions then act as a learned pixel shuffle. 4 latents for 4x4 pixels are as many numbers as
+16 for 8x8, but learnt much faster: an f8 of the same width had 20.5 dB after 750 steps where this has 25, and 22 dB
+where its inner layers were trained alone, on patches folded into channels, until they learnt no more.
 
 Latents come out with mean 0 and variance 1, so `scaling_factor` is 1: a penalty brings them near, `whiten` folds the
 rest into the convolutions. At the zero-padded border that is not exact, so the decoder is trained a little after it.
-Half-size latents decode to half-size pictures (arXiv 2502.09509): what is coarse in a picture is coarse in them.
+Half-size latents decode to half-size pictures (arXiv 2502.09509): what is coarse in a picture is coarse in them, and a
+UNet, which learns coarse before fine, is not asked for noise.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import torch
 from diffusers import AutoencoderTiny
@@ -30,26 +29,20 @@ from components.embedded.fitting import Budget, Fit, muon_and_adam, placed
 from components.training.speed import autocast
 
 WIDTH = 48
-LATENT_CHANNELS = 16
-OUTER_CHANNELS = 8
+LATENT_CHANNELS = 4
 CROP = 64
-NOISE = 0.1
+NOISE = 0.05
 """Standard deviation of the noise on the latents: the decoder must forgive what the UNet gets slightly wrong."""
-_ENCODER, _DECODER = (0, 2, 4, 4), (6, 4, 3, 0)
-"""Residual blocks a resolution, from the picture to the latents and back."""
 
 
-def make_autoencoder(width: int = WIDTH, levels: int = 4, latent_channels: int = LATENT_CHANNELS) -> AutoencoderTiny:
-    """An untrained autoencoder, initialised so that a network without normalisation keeps its signal.
-
-    `levels`: 4 for f8; 3 for the f4 that its outer part is learnt as.
-    """
+def make_autoencoder(width: int = WIDTH) -> AutoencoderTiny:
+    """An untrained autoencoder, initialised so that a network without normalisation keeps its signal."""
     model = AutoencoderTiny(
-        encoder_block_out_channels=(width,) * levels,
-        decoder_block_out_channels=(width,) * levels,
-        num_encoder_blocks=_ENCODER[:levels],
-        num_decoder_blocks=_DECODER[-levels:],
-        latent_channels=latent_channels,
+        encoder_block_out_channels=(width,) * 3,
+        decoder_block_out_channels=(width,) * 3,
+        num_encoder_blocks=(0, 2, 4),
+        num_decoder_blocks=(4, 3, 0),
+        latent_channels=LATENT_CHANNELS,
     )
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -203,7 +196,7 @@ def train_autoencoder(
     batch: int = 12,
     model: AutoencoderTiny | None = None,
     decoder_only: bool = False,
-    half: float = 0.25,
+    half: float = 0.5,
     rate: float = 1.0,
     report: Callable[[str], None] = print,
     report_every: int = 250,
@@ -237,91 +230,6 @@ def train_autoencoder(
         whiten(model, images[:512])
     model.eval()
     return model
-
-
-PATCH = 4
-"""Side of the patches whose pixels are the channels between inner and outer part: 3 x 4 x 4 = `WIDTH` of them."""
-
-
-class Halves(nn.Module):
-    """The layers of an f8 at 32x32 and below (inner) and above (outer), which meet in the pixels of 4x4 patches."""
-
-    def __init__(self, whole: AutoencoderTiny) -> None:
-        super().__init__()
-        above = sum(blocks + 1 for blocks in _ENCODER[:3])
-        self.write, self.down = whole.encoder.layers[:above], whole.encoder.layers[above:]
-        below = 4 + _DECODER[0]
-        self.up, self.read = whole.decoder.layers[:below], whole.decoder.layers[below:]
-
-    def inner_loss(self, images: Tensor, generator: torch.Generator, half: float) -> Tensor:
-        """As `autoencoder_loss`, of the inner part alone, at a twentieth of the price."""
-
-        def picture(latents: Tensor) -> Tensor:
-            return functional.pixel_shuffle(self.up(torch.tanh(latents / 3.0) * 3.0).float(), PATCH)
-
-        latents = self.down(_patches(images)).float()
-        noise = NOISE * torch.randn(latents.shape, generator=generator).to(latents)
-        loss = _difference(picture(latents + noise), images) + 0.02 * _unwhiteness(latents)
-        small = _difference(picture(functional.avg_pool2d(latents, 2)), functional.avg_pool2d(images, 2))
-        return loss + half * small
-
-    @torch.no_grad()
-    def psnr(self, part: Literal["inner", "outer"], images: Tensor) -> float:
-        """PSNR in dB of what the part alone makes of pictures uint8 [N, 3, H, W]."""
-        wanted = to_signed(images)
-        found = _patches(wanted)
-        if part == "inner":
-            found = functional.pixel_shuffle(self.up(torch.tanh(self.down(found) / 3.0) * 3.0), PATCH)
-        else:
-            found = self.read(self.write(wanted.add(1.0).div(2.0))).mul(2.0).sub(1.0)
-        error = (found.clamp(-1.0, 1.0) - wanted).square().mean((1, 2, 3))
-        return float((10.0 * torch.log10(4.0 / error.clamp_min(1e-10))).mean())
-
-    def outer_loss(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The encoder's upper layers learn to write patches, the decoder's to read them, a little disturbed."""
-        patches = _patches(images)
-        written = (self.write(images.add(1.0).div(2.0)).float() - patches).abs().mean()
-        noise = NOISE * torch.randn(patches.shape, generator=generator).to(patches)
-        return written + _difference(self.read(patches + noise).float().mul(2.0).sub(1.0), images)
-
-
-def _patches(images: Tensor) -> Tensor:
-    return functional.pixel_unshuffle(images, PATCH).contiguous(memory_format=torch.channels_last)
-
-
-def train_halves(
-    part: Literal["inner", "outer"],
-    whole: AutoencoderTiny,
-    images: Tensor,
-    folder: Path,
-    budget: Budget,
-    *,
-    validation: Tensor | None = None,
-    device: str = "cpu",
-    batch: int = 16,
-    report: Callable[[str], None] = print,
-    report_every: int = 100,
-) -> AutoencoderTiny:
-    """Train the inner or the outer layers of `whole`, an f8, each for itself; resumes from `folder`."""
-    torch.manual_seed(1)
-    halves = placed(Halves(whole.float()), device)
-    chosen = nn.ModuleList([halves.down, halves.up] if part == "inner" else [halves.write, halves.read])
-    fit = Fit(chosen, muon_and_adam(chosen, 2.5e-3, 1e-3), budget, folder, decay=0.998)
-
-    def loss(generator: torch.Generator) -> Tensor:
-        size = images.shape[-1] if part == "inner" else min(CROP, images.shape[-1])
-        sample = augmented(crops(images, batch, generator, size), generator).to(device)
-        with autocast(torch.device(device)):
-            if part == "inner":
-                return halves.inner_loss(sample, generator, half=0.25)
-            return halves.outer_loss(sample, generator)
-
-    for step in fit.steps(loss):
-        if step % report_every == 0:
-            quality = f" PSNR {halves.psnr(part, validation[:24]):.2f} dB" if validation is not None else ""
-            report(f"autoencoder, {part} layers: {fit.line()}{quality}")
-    chosen.load_state_dict(fit.average.weights)
-    return whole
 
 
 @torch.no_grad()

@@ -34,7 +34,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 def test_a_base_is_asked_in_every_style(judge: Judge, tmp_path: Path) -> None:
     portraits = sample_portraits(8, seed=3)
     folder = base.train_base(
-        torch.randn(8, 16, 4, 4),
+        torch.randn(8, 4, 4, 4),
         torch.zeros(8, 32, 32, dtype=torch.uint8),
         portraits,
         ae.make_autoencoder(width=8),

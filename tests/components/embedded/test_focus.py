@@ -15,7 +15,7 @@ def test_the_weight_is_where_a_part_is() -> None:
     maps = focus_maps(faces, 16, gain=3.0)
     assert maps[0, 0, 4, 10] == 4.0
     assert maps[0].float().mean() == 1.0 + 3.0 / 256
-    assert maps[1, 0, 0, 0].item() == 1.0 + np.float16(3.0 * 4.0 * 0.2 / 4)
+    assert maps[1, 0, 0, 0].item() == 1.0 + np.float16(3.0 * 2.0 * 0.2 / 4)
 
 
 def test_the_renderer_knows_where_an_earring_is() -> None:
