@@ -1,8 +1,8 @@
 """The embedded base's autoencoder: `AutoencoderTiny`, f4, 128x128x3 <-> 32x32x4, trained from scratch.
 
 Shape, chosen by arithmetic: no normalisation layers (flat colours survive); no residual block at full resolution in the
-decoder, whose last two convolutions then act as a learned pixel shuffle. 4 latents for 4x4 pixels are as many numbers as
-16 for 8x8, but learnt much faster: an f8 of the same width had 20.5 dB after 750 steps where this has 25, and 22 dB
+decoder, whose last two convolutions then act as a learned pixel shuffle. 4 latents for 4x4 pixels are as many numbers
+as 16 for 8x8, but learnt much faster: an f8 of the same width had 20.5 dB after 750 steps where an f4 has 25, and 22 dB
 where its inner layers were trained alone, on patches folded into channels, until they learnt no more.
 
 Latents come out with mean 0 and variance 1, so `scaling_factor` is 1: a penalty brings them near, `whiten` folds the

@@ -1,7 +1,7 @@
 """Where the base model's loss looks: at the small parts of a face, of which the renderer knows every pixel.
 
-A mouth or an earring is some 5 to 20 of a latent's 1,024 pixels. In an even mean its error drowns in that of hair, whose
-strands no caption tells: without this the expression was still drawn nearly by chance after 6,000 steps.
+A mouth or an earring is some 5 to 20 of a latent's 1,024 pixels. In an even mean its error drowns in that of hair,
+whose strands no caption tells: without this the expression was still drawn nearly by chance after 6,000 steps.
 """
 
 import torch
