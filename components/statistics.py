@@ -4,7 +4,7 @@ Prompts are the unit of resampling: one picture a prompt, so that row i of every
 asks for nothing that counts and is left out of means.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +18,38 @@ Names = NDArray[np.str_]
 def adherence_of(hits: Mapping[str, Floats]) -> Floats:
     """Per picture, the share of hits [N] over the attributes that count."""
     return _row_means(np.stack(list(hits.values()), axis=1))
+
+
+LEAST_ASKED = 8
+"""Pictures below which an aspect is not called the worst one."""
+
+
+def by_aspect(asked: Sequence[Mapping[str, str]], hits: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The hits [N] of each aspect; one that is there or not is two (`earrings=yes`, `earrings=no`), NaN elsewhere.
+
+    Few prompts ask for an accessory: a model that never draws one is right about all others. Aspects that nobody
+    asked for are left out.
+    """
+    groups: dict[str, Floats] = {}
+    for aspect, rows in hits.items():
+        wanted = np.array([row.get(aspect, "") for row in asked[: len(rows)]])
+        values = [value for value in ("yes", "no") if (wanted == value).any()]
+        for value in values:
+            groups[f"{aspect}={value}"] = np.where(wanted == value, rows, np.nan)
+        if not values:
+            groups[aspect] = rows
+    return {name: rows for name, rows in groups.items() if not np.isnan(rows).all()}
+
+
+def balanced(groups: Mapping[str, Floats]) -> float:
+    """Mean over aspects of their means (see `by_aspect`): each counts as much as any other."""
+    return float(np.mean([mean(rows) for rows in groups.values()])) if groups else float("nan")
+
+
+def worst(groups: Mapping[str, Floats]) -> str | None:
+    """The aspect of least mean among those that at least `LEAST_ASKED` pictures were asked for; None without any."""
+    means = {name: mean(rows) for name, rows in groups.items() if np.sum(~np.isnan(rows)) >= LEAST_ASKED}
+    return min(means, key=lambda name: means[name], default=None)
 
 
 def nearest(points: Floats, others: Floats) -> Floats:
@@ -133,6 +165,12 @@ class Bootstrap:
         point = _divide(student.value - teacher.value, base.value)
         gaps = student.resampled(self.weights) - teacher.resampled(self.weights)
         return _estimate(point, _divide(gaps, base.resampled(self.weights)))
+
+    def soundness(self, found: Floats, render: Floats, other: Floats) -> Estimate:
+        """(other - found) / (other - render) of the means: 1 where pictures lie as near as renders, 0 as wrong ones."""
+        point = _divide(mean(other) - mean(found), mean(other) - mean(render))
+        far, near = self._means(other), self._means(render)
+        return _estimate(point, _divide(far - self._means(found), far - near))
 
     def _means(self, values: Floats) -> Floats:
         known = ~np.isnan(values)

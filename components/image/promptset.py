@@ -1,4 +1,7 @@
-"""Prompts with known answers, in disjoint sets: *select* chooses checkpoints, *calibrate* tunes, *report* measures.
+"""Prompts with known answers, in disjoint sets, each for one use.
+
+*train* is what distillation draws, *select* chooses checkpoints and every setting, *calibrate* tunes the confidence,
+*report* is the only one that figures come from; *short* asks for one or two attributes, as people type.
 
 A file `<set>.json` holds {"set": name, "prompts": [{"prompt": text, "attributes": {attribute: value}, "seed": int}]}.
 """
@@ -16,7 +19,7 @@ from components.errors import DataError
 _ROUND = 1_000_003
 """Between the seeds of a prompt's pictures: far more than a set holds."""
 
-SetName = Literal["select", "calibrate", "report"]
+SetName = Literal["train", "select", "calibrate", "report", "short"]
 
 
 @dataclass(frozen=True)

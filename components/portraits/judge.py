@@ -25,6 +25,9 @@ from components.errors import ModelError
 STYLE = "style"
 """The head that names the drawing style; it lies beside the attributes of the vocabulary."""
 
+GLANCES = 2
+"""Places of the early map that each head looks at."""
+
 Pictures = Sequence[Image.Image] | NDArray[np.uint8]
 
 
@@ -48,28 +51,50 @@ class JudgeNetwork(nn.Module):
     """[N, 3, size, size] in [-1, 1] -> features [N, D] -> logits per head.
 
     The last map is pooled to 4x4 and flattened, not averaged away: position, tilt and facing are questions of where.
+    A mouth or an earring is a few pixels, gone long before that: each head also looks at an early map, of cells of
+    8x8 pixels, at places of its own choice.
     """
 
     def __init__(self, heads: Mapping[str, Sequence[str]], width: int = 32, features: int = 128) -> None:
         super().__init__()
-        wide = (2 * width, 4 * width, 4 * width, 4 * width)
-        stages: list[nn.Module] = [nn.Conv2d(3, width, 7, stride=2, padding=3), nn.GELU(), _Residual(width)]
-        for before, after in zip((width, *wide[:-1]), wide, strict=True):
-            stages += [
-                nn.Conv2d(before, after, 3, stride=2, padding=1),
-                nn.GroupNorm(8, after),
-                nn.GELU(),
-                _Residual(after),
-            ]
-        self.body = nn.Sequential(
-            *stages, nn.Conv2d(wide[-1], features, 1), nn.GELU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()
+        wide = 4 * width
+        self.early = nn.Sequential(
+            nn.Conv2d(3, width, 7, stride=2, padding=3),
+            nn.GELU(),
+            *_halved(width, 2 * width),
+            *_halved(2 * width, wide),
+            _Residual(wide),
+        )
+        self.late = nn.Sequential(
+            *_halved(wide, wide),
+            *_halved(wide, wide),
+            nn.Conv2d(wide, features, 1),
+            nn.GELU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
         )
         self.neck = nn.Sequential(nn.Linear(16 * features, features), nn.LayerNorm(features), nn.GELU())
-        self.heads = nn.ModuleDict({head: nn.Linear(features, len(values)) for head, values in heads.items()})
+        self.glances = nn.Parameter(torch.zeros(len(heads), GLANCES, wide))
+        nn.init.normal_(self.glances, std=wide**-0.5)
+        self.heads = nn.ModuleDict(
+            {head: nn.Linear(features + GLANCES * wide, len(values)) for head, values in heads.items()}
+        )
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        features = self.neck(self.body(images))
-        return features, {head: layer(features) for head, layer in self.heads.items()}
+        early = self.early(images)
+        features = self.neck(self.late(early))
+        cells = early.flatten(2)
+        places = torch.einsum("hgc,ncp->nhgp", self.glances, cells).softmax(-1)
+        seen = torch.einsum("nhgp,ncp->nhgc", places, cells).flatten(2)
+        return features, {
+            head: layer(torch.cat([features, seen[:, place]], 1))
+            for place, (head, layer) in enumerate(self.heads.items())
+        }
+
+
+def _halved(before: int, after: int) -> list[nn.Module]:
+    """Half the size, then what is to be seen there."""
+    return [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.GELU(), _Residual(after)]
 
 
 class _Residual(nn.Module):
@@ -87,7 +112,11 @@ class _Residual(nn.Module):
 
 
 class Judge:
-    """A trained judge. `digest` names it (metrics of two judges do not compare); `accuracy` is its own."""
+    """A trained judge. `digest` names it (metrics of two judges do not compare).
+
+    accuracy: head -> share of right answers on held-out renders.
+    table: `renders` and `round_trips` (through the autoencoder) -> style -> head -> share of right answers.
+    """
 
     def __init__(self, network: JudgeNetwork, config: Mapping[str, Any], digest: str) -> None:
         self.network = network.eval()
@@ -95,12 +124,24 @@ class Judge:
         self.heads: dict[str, tuple[str, ...]] = {head: tuple(values) for head, values in config["heads"].items()}
         self.size: int = config["size"]
         self.accuracy: dict[str, float] = dict(config["accuracy"])
+        self.table: dict[str, dict[str, dict[str, float]]] = config.get("table", {})
         self.digest = digest
 
     @property
     def mean_accuracy(self) -> float:
         """Mean over the heads of the accuracy on held-out renders."""
         return float(np.mean(list(self.accuracy.values())))
+
+    @property
+    def worst(self) -> tuple[float, str]:
+        """The least accuracy of any head at any style, on renders and on round trips, and where that is."""
+        cells = [
+            (value, f"{head} of {style} ({pictures})")
+            for pictures, styles in self.table.items()
+            for style, heads in styles.items()
+            for head, value in heads.items()
+        ]
+        return min(cells, default=(float("nan"), ""))
 
     @classmethod
     def load(cls, path: Path) -> "Judge":

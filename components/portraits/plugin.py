@@ -1,18 +1,31 @@
 """What recipes plug in as `judge: {plugin: portraits}`: the portraits' judge behind the factory's protocol."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from components.contracts import Verdict
 from components.errors import DataError, ModelError, RecipeError
+from components.plugins import resolve
+from components.portraits import judge as portraits
 from components.portraits.adherence import attribute_hits, style_hits
 from components.portraits.judge import Judge
+from components.portraits.lines import line_maps
 from components.portraits.vocabulary import STYLES
 from components.statistics import Floats
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the judge saw, and the pictures' lines (`soundness.gradient_maps`)."""
+
+    verdict: portraits.Verdict
+    maps: NDArray[np.float32]
 
 
 class PortraitJudge:
@@ -27,21 +40,24 @@ class PortraitJudge:
 
     @property
     def facts(self) -> Mapping[str, float]:
-        return {"mean_accuracy": self.judge.mean_accuracy}
+        return {"mean_accuracy": self.judge.mean_accuracy, "worst": self.judge.worst[0]}
 
     def look(self, images: Any) -> Verdict:
         """Pictures of any size."""
         seen = self.judge.look(images)
-        return Verdict(np.asarray(seen.features, np.float64), seen)
+        return Verdict(np.asarray(seen.features, np.float64), Seen(seen, line_maps(images, self.judge.size)))
 
     def hits(self, verdict: Verdict, asked: Sequence[Mapping[str, str]], *styles: str) -> Mapping[str, Floats]:
-        return attribute_hits(asked, verdict.seen.attributes, *styles)
+        return attribute_hits(asked, verdict.seen.verdict.attributes, *styles)
 
     def styled(self, verdict: Verdict, style: str) -> Floats:
-        return style_hits(verdict.seen.style, style)
+        return style_hits(verdict.seen.verdict.style, style)
 
     def scores(self, verdict: Verdict, texts: Sequence[str], training: Floats) -> Mapping[str, Floats]:
-        return {}
+        """`soundness` (components.portraits.world.soundness): 1 for a held-out render, 0 for a wrong one."""
+        # By its name: a service takes this judge along to choose among pictures, and draws no renders.
+        measure = resolve("components.portraits.world.soundness:of_verdict")
+        return {"soundness": measure(self.judge, verdict.seen.verdict, verdict.seen.maps).scores()}
 
     def reference(self, style: str) -> Floats | None:
         if self._reference is None:

@@ -119,14 +119,13 @@ VARIANTS: Mapping[str, Mapping[str, Mapping[str, tuple[Option, ...]]]] = {
             "tied": _numbered("hair", "long", 10, 11, 13, 15, 23),
         },
         "expression": {
-            "smile": _pairs("mouth", ("variant02", "variant29"), "eyebrows", ("variant10", "variant12")),
-            "laugh": _pairs(
-                "mouth", ("variant01", "variant25", "variant26", "variant30"), "eyebrows", ("variant10", "variant12")
-            ),
-            "frown": _pairs("mouth", ("variant04", "variant09"), "eyebrows", ("variant02", "variant07", "variant13")),
+            "smile": _pairs("mouth", ("variant02",), "eyebrows", ("variant10", "variant12")),
+            "laugh": _pairs("mouth", ("variant01", "variant25", "variant26"), "eyebrows", ("variant10", "variant12")),
+            "frown": _pairs("mouth", ("variant04",), "eyebrows", ("variant02", "variant07", "variant13")),
         },
         "glasses": {"yes": _numbered("glasses", "variant", 2, 4, 5), "no": _NONE},
-        "": {"": _numbered("eyes", "variant", 1, 2, 3, 23, 24, 26)},
+        "earrings": {"yes": _numbered("earrings", "variant", 2), "no": _NONE},
+        "": {"": _numbered("eyes", "variant", 23, 24, 26)},
     },
     "toon-head": {
         "hair_style": {
@@ -159,11 +158,11 @@ VARIANTS: Mapping[str, Mapping[str, Mapping[str, tuple[Option, ...]]]] = {
         "hair_style": {
             "short": _each("head", "grayShort", "short1", "short2", "short4", "short5", "pomp"),
             "bob": _each("head", "bangs2", "medium1"),
-            "long": _each("head", "long", "longBangs"),
+            "long": _each("head", "long"),
             "tied": _each("head", "grayBun", "bun2", "buns"),
         },
         "expression": {
-            "smile": _each("expression", "smile", "calm", "cute"),
+            "smile": _each("expression", "smile", "calm"),
             "laugh": _each("expression", "smileBig", "smileLOL", "smileTeethGap"),
             "frown": _each("expression", "solemn", "veryAngry"),
         },
@@ -179,7 +178,7 @@ VARIANTS: Mapping[str, Mapping[str, Mapping[str, tuple[Option, ...]]]] = {
         },
         "expression": {
             "smile": _each("mouth", "happy01", "happy02"),
-            "laugh": _each("mouth", "happy05", "happy07", "happy16"),
+            "laugh": _each("mouth", "happy05", "happy09"),
             "frown": _each("mouth", "sad04", "sad05"),
         },
         "glasses": {"yes": _numbered("glasses", "variant", 1, 3, 4), "no": _NONE},
@@ -187,7 +186,7 @@ VARIANTS: Mapping[str, Mapping[str, Mapping[str, tuple[Option, ...]]]] = {
         "": {
             "": _pairs(
                 "eyes",
-                [f"variant{n:02}" for n in (2, 9, 10, 14, 21, 24)],
+                [f"variant{n:02}" for n in (14, 21, 24)],
                 "head",
                 [f"variant{n:02}" for n in (1, 2, 3, 4)],
             )

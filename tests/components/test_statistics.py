@@ -117,3 +117,25 @@ def test_ranking_counts_pairs_in_order() -> None:
     assert statistics.ranking(np.array([0.9, 0.1, 0.5, 0.0]), happened) == pytest.approx(0.75)
     assert statistics.ranking(np.full(4, 0.3), happened) == 0.5
     assert np.isnan(statistics.ranking(np.full(4, 0.3), np.ones(4)))
+
+
+def test_an_accessory_asked_for_and_asked_away_are_two_figures() -> None:
+    """A model that never draws earrings finds nine of ten; the balanced mean says one half."""
+    asked = [{"earrings": "no", "skin": "tan"}] * 90 + [{"earrings": "yes", "skin": "tan"}] * 10
+    hits = {"earrings": np.array([1.0] * 90 + [0.0] * 10), "skin": np.ones(100)}
+    assert statistics.mean(statistics.adherence_of(hits)) == pytest.approx(0.95)
+    split = statistics.by_aspect(asked, hits)
+    assert {name: statistics.mean(values) for name, values in split.items()} == {
+        "earrings=yes": 0.0,
+        "earrings=no": 1.0,
+        "skin": 1.0,
+    }
+    assert statistics.balanced(split) == pytest.approx(2 / 3)
+    assert statistics.worst(split) == "earrings=yes"
+
+
+def test_too_few_pictures_are_not_called_the_worst() -> None:
+    hits = {"skin": np.array([0.0] * (statistics.LEAST_ASKED - 1)), "tilt": np.array([1.0, 0.0] * 8)}
+    hits["skin"] = np.concatenate([hits["skin"], np.full(16 - len(hits["skin"]), np.nan)])
+    assert statistics.worst(hits) == "tilt"
+    assert statistics.worst({}) is None

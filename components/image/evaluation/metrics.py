@@ -103,27 +103,12 @@ def _by_aspect(
     metrics: Metrics, name: str, items: Sequence[PromptItem], hits: Mapping[str, Floats], bootstrap: Bootstrap
 ) -> None:
     """`balanced`: mean over aspects, which a frequent one cannot hide; `worst`: the weakest, and which it is."""
-    groups = {key: rows for key, rows in split_accessories(items, hits).items() if not np.isnan(rows).all()}
-    if not groups:
-        return
-    shares = {key: statistics.mean(rows) for key, rows in groups.items()}
-    worst = min(shares, key=lambda key: shares[key])
-    metrics.put(f"{name}.balanced", float(np.mean(list(shares.values()))))
-    metrics.put(f"{name}.worst", bootstrap.mean(groups[worst]))
-    metrics.values[f"{name}.worst.name"] = worst
-
-
-def split_accessories(items: Sequence[PromptItem], hits: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Hits [N] by aspect; one that is there or not (`yes`, `no`) is two, since a model may simply never draw it."""
-    groups: dict[str, Floats] = {}
-    for aspect, rows in hits.items():
-        asked = np.array([item.attributes.get(aspect, "") for item in items[: len(rows)]])
-        values = [value for value in ("yes", "no") if (asked == value).any()]
-        for value in values:
-            groups[f"{aspect}={value}"] = np.where(asked == value, rows, np.nan)
-        if not values:
-            groups[aspect] = rows
-    return groups
+    groups = statistics.by_aspect([item.attributes for item in items], hits)
+    metrics.put(f"{name}.balanced", statistics.balanced(groups))
+    weakest = statistics.worst(groups)
+    if weakest is not None:
+        metrics.put(f"{name}.worst", bootstrap.mean(groups[weakest]))
+        metrics.values[f"{name}.worst.name"] = weakest
 
 
 def _compare(

@@ -23,7 +23,6 @@ from components.image.evaluation.metrics import (
     judged_metrics,
     plain_metrics,
     psnr,
-    split_accessories,
     variant_rows,
 )
 from components.image.evaluation.prompting import PromptBenchmark
@@ -147,8 +146,9 @@ def _attribute_shares(
 ) -> dict[str, dict[str, float]]:
     shares = {}
     for name, verdict in verdicts.items():
-        hits = split_accessories(items, panel.hits(items, verdict, panel.style_of(name)))
-        shares[name] = {key: statistics.mean(row) for key, row in hits.items() if not np.isnan(row).all()}
+        hits = panel.hits(items, verdict, panel.style_of(name))
+        groups = statistics.by_aspect([item.attributes for item in items], hits)
+        shares[name] = {key: statistics.mean(row) for key, row in groups.items()}
     return {name: found for name, found in shares.items() if len(verdicts[name].features) == len(items)}
 
 

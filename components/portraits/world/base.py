@@ -30,11 +30,15 @@ from components.artifact import replacing
 from components.image.families.schedule import NoiseSchedule
 from components.image.train import min_snr_weight
 from components.portraits.vocabulary import ATTRIBUTES
+from components.portraits.world.autoencoder import LATENT_CHANNELS
 from components.portraits.world.captions import told_caption
-from components.portraits.world.loss_weights import weight_maps
+from components.portraits.world.judge_training import HEADS as LABELS
+from components.portraits.world.judge_training import UNKNOWN, labels
+from components.portraits.world.loss_weights import face_share, weight_maps
 from components.portraits.world.renders import Portrait
 from components.portraits.world.training import Budget, Training, placed
 from components.training.optimizers import muon_and_adam
+from components.training.schedules import held
 from components.training.speed import autocast, plain_attention
 
 CHANNELS = (32, 64, 128, 192)
@@ -44,6 +48,8 @@ TEXT_LAYERS = 2
 TOKENS = 77
 EMPTY_SHARE = 0.1
 UNNAMED_STYLE_SHARE = 0.1
+SHORT_SHARE = 0.25
+"""Of captions that tell one or two attributes."""
 MIN_SNR = 5.0
 NOISE_SHARES = ((0.15, 0.93, 1.0), (0.45, 0.55, 0.93), (0.4, 0.0, 1.0))
 """Share of a batch whose timesteps are drawn from a part of the schedule (from, to): where words decide the picture.
@@ -55,11 +61,13 @@ only, expression was not after 6,000 (0.42 right). With these and `weight_maps`,
 """
 READING_WEIGHT = 0.2
 """Of the reader's cross-entropy beside the picture's loss."""
+SKETCH_WEIGHT = 0.1
+"""Of the sketch's loss."""
 _SHARD = "14MB"
 
 
 def make_unet(
-    latent_channels: int = 4, channels: Sequence[int] = CHANNELS, size: int = 32, groups: int = 16
+    latent_channels: int = LATENT_CHANNELS, channels: Sequence[int] = CHANNELS, size: int = 32, groups: int = 16
 ) -> UNet2DConditionModel:
     """An untrained UNet that attends everywhere but at its highest resolution."""
     deeper = len(channels) - 1
@@ -154,7 +162,7 @@ def sample_told(portraits: Sequence[Portrait], rng: random.Random) -> list[tuple
         if rng.random() < EMPTY_SHARE:
             return "", {}
         style_word = None if rng.random() < UNNAMED_STYLE_SHARE else portrait.style
-        return told_caption(portrait, rng, style_word=style_word)
+        return told_caption(portrait, rng, style_word=style_word, short=rng.random() < SHORT_SHARE)
 
     return [one(portrait) for portrait in portraits]
 
@@ -226,12 +234,48 @@ class Reader(nn.Module):
         return torch.stack(terms).sum() / max(sum(map(len, told)), 1)
 
 
+class Sketch(nn.Module):
+    """What the UNet's hidden features should know of the clean picture; trained beside it and thrown away.
+
+    A network learns to draw sooner when its features are brought near those of a network that understands clean
+    pictures (arXiv 2410.06940; for UNets 2503.18414). Here the renderer itself says what is to be understood: every
+    attribute, from the middle of the UNet, and where the small parts of the face are, from the features before its
+    last block.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        widths = unet.config.block_out_channels
+        cells = (unet.config.sample_size // 2 ** (len(widths) - 1)) ** 2
+        self.norm = nn.GroupNorm(1, widths[-1])
+        self.values = nn.ModuleList([nn.Linear(cells * widths[-1], len(values)) for values in LABELS.values()])
+        self.places = nn.Conv2d(widths[1], 1, 1)
+        self._seen: dict[str, Tensor] = {}
+
+    def watch(self, unet: UNet2DConditionModel) -> None:
+        """Keep the features of every forward pass until `loss` asks for them."""
+        for name, module in (("middle", unet.mid_block), ("late", unet.up_blocks[-2])):
+            module.register_forward_hook(lambda _, __, output, name=name: self._seen.__setitem__(name, output))
+
+    def loss(self, answers: Tensor, share: Tensor) -> Tensor:
+        """Cross-entropies of the attributes [N, heads] and of the face's places [N, 1, h, w]."""
+        middle = self.norm(self._seen.pop("middle").float()).flatten(1)
+        terms = [
+            nn.functional.cross_entropy(head(middle).float(), wanted, ignore_index=UNKNOWN, reduction="sum")
+            for head, wanted in zip(self.values, answers.unbind(1), strict=True)
+        ]
+        known = (answers != UNKNOWN).sum().clamp_min(1)
+        found = self.places(self._seen.pop("late")).float()
+        return torch.stack(terms).sum() / known + nn.functional.binary_cross_entropy_with_logits(found, share)
+
+
 class Networks(nn.Module):
-    """What is trained together; the reader is not exported."""
+    """What is trained together; reader and sketch are not exported."""
 
     def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
         super().__init__()
         self.unet, self.text_encoder, self.reader = unet, text_encoder, Reader(text_encoder.config.hidden_size)
+        self.sketch = Sketch(unet)
 
 
 def joint_loss(
@@ -242,54 +286,65 @@ def joint_loss(
     told: Sequence[tuple[str, Mapping[str, str]]],
     generator: torch.Generator,
     weights: Tensor | float = 1.0,
+    sketched: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """The picture's loss and the reader's; latents [N, C, h, w], and of each its caption and what that tells."""
+    """The picture's loss and the reader's; latents [N, C, h, w], and of each its caption and what that tells.
+
+    `sketched`: what `Sketch.loss` asks for, where the networks' sketch watches.
+    """
     texts, attributes = [text for text, _ in told], [row for _, row in told]
     context = networks.text_encoder(tokens(tokenizer, texts).to(latents.device)).last_hidden_state
     drawing = diffusion_loss(networks.unet, schedule, latents, context, generator, weights)
-    return drawing + READING_WEIGHT * networks.reader.loss(context, attributes)
+    loss = drawing + READING_WEIGHT * networks.reader.loss(context, attributes)
+    return loss if sketched is None else loss + SKETCH_WEIGHT * networks.sketch.loss(*sketched)
 
 
 def train_base(
     latents: Tensor,
+    faces: Tensor,
     portraits: Sequence[Portrait],
     autoencoder: AutoencoderTiny,
     folder: Path,
     budget: Budget,
     *,
     device: str = "cpu",
-    batch: int = 32,
+    batch: int = 48,
     learning_rate: float = 1e-3,
     start: Path | None = None,
     make: Callable[[], UNet2DConditionModel] = make_unet,
     out: Path | None = None,
-    export_every: float = 600.0,
+    export_every: float = 900.0,
     report: Callable[[str], None] = print,
     report_every: int = 50,
 ) -> Path:
     """Train on cached `latents` [N, C, h, w] with fresh captions each step; resumes from `folder`.
 
     Args:
-        start: a diffusers folder to go on from (warm start).
+        faces: where the small parts of each face are, uint8 [N, 32, 32].
+        start: a diffusers folder to go on from (warm start); a UNet for other latents is made anew, the words are kept.
         out: where the averaged weights go, every `export_every` seconds and at the end; default `folder/model`.
 
     Returns: the exported diffusers folder.
     """
     torch.manual_seed(0)
     out = out or folder / "model"
-    tokenizer, networks = _start(portraits, start, make)
+    tokenizer, networks = _start(portraits, start, make, latents.shape[1])
     placed(networks, device).train()
     schedule = NoiseSchedule.from_config(make_scheduler().config)
-    weights = weight_maps(latents, portraits)
+    size = latents.shape[-1]
+    weights = weight_maps(faces, size)
+    answers = torch.stack([*labels(portraits).values()], 1)
     networks.text_encoder.set_attn_implementation("eager")
-    training = Training(networks, muon_and_adam(networks, learning_rate, learning_rate), budget, folder)
+    networks.sketch.watch(networks.unet)
+    training = Training(networks, muon_and_adam(networks, learning_rate, learning_rate), budget, folder, schedule=held)
 
     def loss(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(latents), (batch,), generator=generator)
         told = sample_told([portraits[i] for i in chosen.tolist()], random.Random(int(generator.initial_seed())))
         with autocast(torch.device(device)):
-            shown, look = latents[chosen].to(device), weights[chosen].to(device)
-            return joint_loss(networks, tokenizer, schedule, shown, told, generator, look)
+            shown, look = latents[chosen].to(device).float(), weights[chosen].to(device)
+            sketched = answers[chosen].to(device), face_share(faces[chosen], size).to(device)
+            return joint_loss(networks, tokenizer, schedule, shown, told, generator, look, sketched)
 
     exported = training.seconds
     with plain_attention(networks.unet, torch.device(device)):
@@ -303,11 +358,12 @@ def train_base(
 
 
 def _start(
-    portraits: Sequence[Portrait], start: Path | None, make: Callable[[], UNet2DConditionModel]
+    portraits: Sequence[Portrait], start: Path | None, make: Callable[[], UNet2DConditionModel], channels: int
 ) -> tuple[CLIPTokenizer, Networks]:
     if start is not None:
         tokenizer = CLIPTokenizer.from_pretrained(start / "tokenizer")
         unet = UNet2DConditionModel.from_pretrained(start / "unet")
+        unet = unet if unet.config.in_channels == channels else make()
         text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder")
         return tokenizer, Networks(unet.float(), text_encoder.float())
     rng = random.Random(0)

@@ -60,9 +60,13 @@ def caption(portrait: Portrait, rng: random.Random, *, style_word: str | None) -
     return told_caption(portrait, rng, style_word=style_word)[0]
 
 
-def told_caption(portrait: Portrait, rng: random.Random, *, style_word: str | None) -> tuple[str, dict[str, str]]:
-    """As `caption`, with the attributes that it tells."""
+def told_caption(
+    portrait: Portrait, rng: random.Random, *, style_word: str | None, short: bool = False
+) -> tuple[str, dict[str, str]]:
+    """As `caption`, with the attributes that it tells; `short`: one or two of them, as people type."""
     told = _tell(portrait.attributes, rng)
+    if short:
+        told = {name: told[name] for name in rng.sample(list(told), min(rng.randint(1, 2), len(told)))}
     text = phrase(told, rng)
     if style_word is None:
         return text, told

@@ -1,7 +1,8 @@
-"""The three disjoint sets of prompts and seeds by which models are chosen, calibrated and reported.
+"""The disjoint sets of prompts and seeds that models are trained, chosen, calibrated and reported with.
 
-All ask for combinations of hair colour, hair style and background that no training picture has; *report* is the only
-set that figures come from.
+Each combination of hair colour, hair style and background belongs to one set (`renders.split_of`). *train* asks for
+those that training pictures have; those of *report*, the only set that metrics come from, are in no other set, in no
+training picture and in no path of a distillation. *short* asks for one or two attributes, too few for a combination.
 """
 
 import argparse
@@ -12,37 +13,55 @@ from dataclasses import asdict
 from pathlib import Path
 
 from components.artifact import write_bytes
-from components.image.promptset import PromptItem
+from components.image.promptset import PromptItem, SetName
 from components.portraits.vocabulary import ATTRIBUTES
 from components.portraits.world.captions import phrase
-from components.portraits.world.renders import clashes, is_held_out_combination
+from components.portraits.world.renders import clashes, split_of
 
-SIZES: Mapping[str, int] = {"select": 256, "calibrate": 256, "report": 512}
+SIZES: Mapping[SetName, int] = {"train": 512, "select": 256, "calibrate": 256, "report": 512, "short": 256}
 
 _ALWAYS = ("hair_color", "hair_style", "background")
 _LEAST, _MOST = 4, 8
 _FIRST_SEED = 1_000_000
+_UNTYPED = frozenset(
+    {("glasses", "no"), ("earrings", "no"), ("position", "center"), ("scale", "normal"), ("tilt", "none")}
+)
+"""What goes without saying: nobody types it as one of two words."""
 
 
-def _ask(rng: random.Random) -> dict[str, str]:
-    """Between 4 and 8 attributes with their values, a held-out combination among them."""
+def _ask(rng: random.Random, name: SetName) -> dict[str, str]:
+    """What one prompt of the set asks for."""
+    return _ask_for_little(rng) if name == "short" else _ask_for_much(rng, name)
+
+
+def _ask_for_much(rng: random.Random, split: str) -> dict[str, str]:
+    """Between 4 and 8 attributes with their values, a combination of that split among them."""
     others = [name for name in ATTRIBUTES if name not in _ALWAYS]
     asked = {*_ALWAYS, *rng.sample(others, rng.randint(_LEAST, _MOST) - len(_ALWAYS))}
     while True:
         drawn = {name: rng.choice(offered) for name, offered in ATTRIBUTES.items() if name in asked}
-        if is_held_out_combination(drawn) and not clashes(drawn):
+        if split_of(drawn) == split and not clashes(drawn):
             return drawn
 
 
-def prompt_sets(seed: int = 0) -> dict[str, list[PromptItem]]:
-    """All three sets; no two prompts have the same text, the same attributes or the same seed."""
+def _ask_for_little(rng: random.Random) -> dict[str, str]:
+    """One or two attributes with their values."""
+    asked = rng.sample(list(ATTRIBUTES), rng.randint(1, 2))
+    while True:
+        drawn = {name: rng.choice(offered) for name, offered in ATTRIBUTES.items() if name in asked}
+        if _UNTYPED.isdisjoint(drawn.items()) and not clashes(drawn):
+            return drawn
+
+
+def prompt_sets(seed: int = 0) -> dict[SetName, list[PromptItem]]:
+    """All sets; no two prompts have the same text, the same attributes or the same seed."""
     rng = random.Random(f"prompts/{seed}")
     taken: set[object] = set()
-    sets: dict[str, list[PromptItem]] = {name: [] for name in SIZES}
+    sets: dict[SetName, list[PromptItem]] = {name: [] for name in SIZES}
     noise = _FIRST_SEED
     for name, size in SIZES.items():
         while len(sets[name]) < size:
-            asked = _ask(rng)
+            asked = _ask(rng, name)
             text = phrase(asked, rng)
             marks = {text, frozenset(asked.items())}
             if taken.isdisjoint(marks):
@@ -53,7 +72,7 @@ def prompt_sets(seed: int = 0) -> dict[str, list[PromptItem]]:
 
 
 def write(folder: Path, seed: int = 0) -> None:
-    """Write `select.json`, `calibrate.json` and `report.json` into `folder`."""
+    """Write `<set>.json` of every set into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, prompts in prompt_sets(seed).items():
         content = {"set": name, "prompts": [asdict(prompt) for prompt in prompts]}
@@ -61,7 +80,7 @@ def write(folder: Path, seed: int = 0) -> None:
 
 
 def main() -> None:
-    """`python -m components.portraits.world.prompts --out data/prompts`: write the three sets."""
+    """`python -m components.portraits.world.prompts --out data/prompts`: write the sets."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("data/prompts"))
     write(parser.parse_args().out)

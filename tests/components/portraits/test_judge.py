@@ -35,7 +35,8 @@ def judge(portraits: list[Portrait], images: torch.Tensor, tmp_path_factory: pyt
         images, portraits, folder / "work", budget, batch=8, width=8, features=16, report=lambda _: None
     )
     measured = training.accuracy(network, images, portraits)
-    return Judge.load(training.save_judge(network, folder / "out", measured, width=8, features=16))
+    table = {"renders": training.accuracy_by_style(network, images, portraits)}
+    return Judge.load(training.save_judge(network, folder / "out", measured, table, width=8, features=16))
 
 
 def test_the_judge_learns(portraits: list[Portrait], images: torch.Tensor) -> None:
@@ -90,6 +91,15 @@ def test_it_states_its_accuracy_and_name(judge: Judge) -> None:
     assert 0.0 <= judge.mean_accuracy <= 1.0
     assert set(judge.accuracy) == set(training.HEADS)
     assert len(judge.digest) == 64
+
+
+def test_it_states_its_worst_head_and_style(judge: Judge) -> None:
+    styles = judge.table["renders"]
+    assert set(styles) == {"adventurer", "toon-head", "lorelei", "micah"}
+    assert "glasses" not in styles["toon-head"]
+    value, where = judge.worst
+    assert value == min(min(heads.values()) for heads in styles.values())
+    assert where.endswith("(renders)")
 
 
 def test_damage_spares_the_first_quarter_and_keeps_the_shape(images: torch.Tensor) -> None:

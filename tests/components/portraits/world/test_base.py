@@ -11,6 +11,7 @@ from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionM
 from components.image.families.schedule import NoiseSchedule
 from components.portraits.world import autoencoder as ae
 from components.portraits.world import base
+from components.portraits.world.judge_training import labels
 from components.portraits.world.renders import Portrait, sample_portraits
 from components.portraits.world.training import Budget, Training
 from components.training.optimizers import Muon
@@ -37,16 +38,31 @@ def tiny_unet() -> UNet2DConditionModel:
 def train_tiny(latents: torch.Tensor, portraits: list[Portrait], folder: Path, steps: int, **options: object) -> Path:
     autoencoder = ae.make_autoencoder(width=8)
     budget = Budget(steps=steps)
-    return base.train_base(
-        latents, portraits, autoencoder, folder, budget, batch=4, make=tiny_unet, report=lambda _: None, **options
-    )
+    faces = torch.zeros(len(latents), 32, 32, dtype=torch.uint8)
+    quiet = {"batch": 4, "make": tiny_unet, "report": lambda _: None}
+    return base.train_base(latents, faces, portraits, autoencoder, folder, budget, **{**quiet, **options})
 
 
 def test_the_autoencoder_learns(images: torch.Tensor, tmp_path: Path) -> None:
     untrained = ae.psnr(ae.make_autoencoder(width=16), images)
-    train = partial(ae.train_autoencoder, images, tmp_path, batch=4, width=16, report=lambda _: None)
-    model = train(budget=Budget(steps=60))
+    train = partial(ae.train_autoencoder, images, tmp_path, batch=4, report=lambda _: None)
+    model = train(budget=Budget(steps=60), model=ae.make_autoencoder(width=16))
     assert ae.psnr(model, images) > untrained + 3
+
+
+def test_half_size_latents_learn_to_decode_to_half_size_pictures(images: torch.Tensor, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = ae.train_autoencoder(
+        images, tmp_path, Budget(steps=60), model=ae.make_autoencoder(width=16), batch=4, report=lambda _: None
+    )
+    assert ae.half_psnr(model, images) > ae.half_psnr(ae.make_autoencoder(width=16), images) + 3
+
+
+def test_energy_is_told_by_frequency() -> None:
+    flat = torch.arange(32.0).expand(1, 1, 32, 32)
+    checks = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(16, 16)[None, None]
+    assert ae.spectrum(flat)[0] > 0.5
+    assert ae.spectrum(checks) == [0.0, 0.0, 0.0, 1.0]
 
 
 def test_latents_are_white_and_whitening_keeps_the_picture(images: torch.Tensor) -> None:
@@ -189,6 +205,13 @@ def test_the_export_loads_as_stable_diffusion_and_warm_starts(portraits: list[Po
     assert picture.size == (SIZE, SIZE)
     again = train_tiny(latents, portraits, tmp_path / "second", 1, start=folder)
     train_tiny(latents, portraits, tmp_path / "second", 2, out=again)
+    encoder = StableDiffusionPipeline.from_pretrained(again).text_encoder.state_dict()
+    other = partial(base.make_unet, 12, (16, 32), SIZE // 4, 8)
+    moved = train_tiny(latents.repeat(1, 3, 1, 1), portraits, tmp_path / "third", 1, start=again, make=other)
+    words = StableDiffusionPipeline.from_pretrained(moved)
+    assert words.unet.config.in_channels == 12
+    for name, value in words.text_encoder.state_dict().items():
+        torch.testing.assert_close(value, encoder[name], atol=2e-3, rtol=0.0)
     assert StableDiffusionPipeline.from_pretrained(again).unet.config.block_out_channels == [16, 16, 32]
 
 
@@ -209,6 +232,33 @@ def test_the_reader_learns_what_captions_tell_and_asks_for_nothing_else(portrait
         losses.append(loss.item())
     assert losses[0] == pytest.approx(1.2, abs=0.6)  # about the logarithm of how many values an attribute has
     assert losses[-1] < 0.1
+
+
+def test_the_sketch_reads_the_attributes_off_the_middle(portraits: list[Portrait]) -> None:
+    torch.manual_seed(0)
+    unet = tiny_unet()
+    sketch = base.Sketch(unet)
+    sketch.watch(unet)
+    answers = torch.stack([*labels(portraits).values()], 1)
+    share = torch.zeros(8, 1, 16, 16)
+    share[:, :, 3, 3] = 1.0
+    latents = torch.randn(8, 4, 16, 16)
+    optimizer = torch.optim.Adam([*unet.parameters(), *sketch.parameters()], lr=5e-3)
+    losses = []
+    for _ in range(40):
+        unet(latents, torch.zeros(8), encoder_hidden_states=torch.zeros(8, 4, base.TEXT_WIDTH))
+        loss = sketch.loss(answers, share)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_a_quarter_of_the_captions_is_as_short_as_people_type() -> None:
+    told = [row for _, row in base.sample_told(sample_portraits(400, seed=4), random.Random(0)) if row]
+    short = sum(len(row) <= 2 for row in told) / len(told)
+    assert base.SHORT_SHARE - 0.06 < short < base.SHORT_SHARE + 0.1
 
 
 def test_captions_tell_what_they_say(portraits: list[Portrait]) -> None:

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from components.image.promptset import PromptItem, load
 from components.portraits.vocabulary import ATTRIBUTES, STYLES
 from components.portraits.world.captions import prompt as canonical
 from components.portraits.world.prompts import SIZES, prompt_sets, write
-from components.portraits.world.renders import clashes, is_held_out_combination, sample_portraits
+from components.portraits.world.renders import clashes, sample_portraits, split_of
 
 Sets = dict[str, Sequence[PromptItem]]
 
@@ -29,7 +29,8 @@ def test_the_shipped_files_are_what_the_code_writes(tmp_path: Path):
 
 
 def test_sizes_and_names(sets: Sets):
-    assert {name: len(prompts) for name, prompts in sets.items()} == {"select": 256, "calibrate": 256, "report": 512}
+    assert {name: len(prompts) for name, prompts in sets.items()} == SIZES
+    assert SIZES == {"train": 512, "select": 256, "calibrate": 256, "report": 512, "short": 256}
     assert all(json.loads((DATA / f"{name}.json").read_text("utf-8"))["set"] == name for name in sets)
 
 
@@ -45,20 +46,35 @@ def test_the_sets_are_disjoint_in_prompts_attributes_and_seeds(sets: Sets):
 def test_every_prompt_asks_for_four_to_eight_known_values_of_an_unseen_combination(
     sets: Sets,
 ):
+    for name in ("train", "select", "calibrate", "report"):
+        for prompt in sets[name]:
+            assert 4 <= len(prompt.attributes) <= 8
+            assert split_of(prompt.attributes) == name
     for prompt in (p for prompts in sets.values() for p in prompts):
-        assert 4 <= len(prompt.attributes) <= 8
         assert all(value in ATTRIBUTES[name] for name, value in prompt.attributes.items())
-        assert is_held_out_combination(prompt.attributes)
         assert not clashes(prompt.attributes)
         assert "style" not in prompt.prompt
 
 
-def test_no_training_portrait_has_a_combination_of_the_prompts(sets: Sets):
-    def combination(attributes: dict[str, str]) -> tuple[str, ...]:
-        return tuple(attributes[name] for name in ("hair_color", "hair_style", "background"))
+def test_short_prompts_ask_for_one_or_two_remarkable_things(sets: Sets):
+    assert {len(prompt.attributes) for prompt in sets["short"]} == {1, 2}
+    assert all("no" not in prompt.attributes.values() for prompt in sets["short"])
 
-    trained = {combination(dict(shown.attributes)) for shown in sample_portraits(2_000, 0, STYLES)}
-    assert trained.isdisjoint(combination(dict(p.attributes)) for prompts in sets.values() for p in prompts)
+
+def _combination(attributes: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(attributes[name] for name in ("hair_color", "hair_style", "background"))
+
+
+def test_a_combination_is_in_one_set_only(sets: Sets):
+    asked = {name: {_combination(p.attributes) for p in sets[name]} for name in sets if name != "short"}
+    assert all(one.isdisjoint(other) for one, other in combinations(asked.values(), 2))
+    assert min(map(len, asked.values())) >= 8
+
+
+def test_no_training_portrait_has_a_combination_of_the_other_prompts(sets: Sets):
+    trained = {_combination(shown.attributes) for shown in sample_portraits(2_000, 0, STYLES)}
+    for name in ("select", "calibrate", "report"):
+        assert trained.isdisjoint(_combination(p.attributes) for p in sets[name])
 
 
 def test_every_value_is_asked_for_in_the_report(sets: Sets):

@@ -1,7 +1,8 @@
 import json
+import math
 import random
 from collections import Counter
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,16 @@ from components.portraits.vocabulary import ATTRIBUTES, BASE_STYLES, STYLES, VAR
 from components.portraits.world import drawing
 from components.portraits.world.renders import (
     COLORS,
+    INK,
     Portrait,
+    _lab,
     build,
+    build_foreign,
     clashes,
     is_held_out,
     load,
+    load_faces,
+    load_pictures,
     render,
     sample_portrait,
     sample_portraits,
@@ -115,11 +121,65 @@ def test_styles_take_turns_and_hair_colors_are_balanced():
     assert min(counts.values()) > 0.75 * 2_000 / len(ATTRIBUTES["hair_color"])
 
 
-def test_black_hair_never_lies_on_a_black_background():
-    assert clashes({"hair_color": "black", "background": "black"})
-    assert clashes({"hair_color": "brown", "skin": "dark"})
+def _luminance(color: str) -> float:
+    shares = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_lines_are_readable_on_every_skin_and_hair():
+    """The contrast of WCAG 2: 4.5 is asked of small letters; strands within black hair may be faint."""
+
+    def contrast(color: str) -> float:
+        return (_luminance(color) + 0.05) / (_luminance(INK) + 0.05)
+
+    assert min(contrast(color) for color in COLORS["skin"].values()) >= 5.0
+    assert min(contrast(color) for color in COLORS["hair_color"].values()) >= 2.0
+
+
+def test_no_two_values_of_a_color_are_near_each_other():
+    for table in COLORS.values():
+        for one, other in combinations(table.values(), 2):
+            assert math.dist(_lab(one), _lab(other)) > 20.0
+
+
+def test_areas_that_touch_are_told_apart():
+    assert clashes({"hair_color": "white", "background": "white"})
+    assert clashes({"clothes_color": "black", "background": "black"})
     assert not clashes({"hair_color": "pink", "background": "pink"})
     assert not clashes({"skin": "fair", "background": "white"})
+
+
+def test_faces_fill_the_frame():
+    """Height of what is not background, hair and all, of a bodiless style."""
+
+    def height(scale: str) -> float:
+        drawn = pixels(portrait("adventurer", scale=scale, background="white"), 128)
+        return float(np.ptp(np.nonzero((drawn < 250).any((1, 2)))[0]) + 1) / 128
+
+    assert height("far") == pytest.approx(0.6, abs=0.08)
+    assert height("normal") == pytest.approx(0.75, abs=0.08)
+    assert height("close") == pytest.approx(0.95, abs=0.08)
+
+
+def test_earrings_are_large_enough_to_survive():
+    for style in STYLES:
+        if shows(style, "earrings"):
+            without, worn = (pixels(portrait(style, earrings=value, scale="far"), 128) for value in ("no", "yes"))
+            assert (np.abs(without - worn).sum(-1) > 60).sum() >= 30, style
+
+
+def test_the_usual_is_drawn_twice_as_often():
+    drawn = Counter(shown.attributes["scale"] for shown in sample_portraits(2_000, 6))
+    assert drawn["normal"] == pytest.approx(1_000, abs=90)
+    assert drawn["far"] == pytest.approx(500, abs=90)
+
+
+def test_an_autoencoder_may_see_every_style(tmp_path: Path):
+    images = load_pictures(build_foreign(tmp_path / "foreign.npz", 6, 1, size=32))
+    assert images.shape == (6, 32, 32, 3)
+    assert len({image.tobytes() for image in images}) == 6
+    assert {"lorelei", "notionists"} < set(drawing.every_style())
 
 
 def test_every_variant_of_the_tables_exists_in_its_style():
@@ -153,6 +213,7 @@ def test_a_built_set_is_loaded_with_its_labels(tmp_path: Path, workers: int):
     images, portraits = load(path)
     assert images.shape == (8, 32, 32, 3)
     assert images.dtype == np.uint8
+    assert load_faces(path).shape == (8, 32, 32)
     assert portraits == sample_portraits(8, 5)
     assert (images[3] == np.asarray(render(portraits[3], 32))).all()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["set.json", "set.npz"]
