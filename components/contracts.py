@@ -162,6 +162,9 @@ class Judge(Protocol):
         `training`: features [M, D] of what the model learnt from.
         """
 
+    def example(self, asked: Mapping[str, str], style: str, seed: int) -> Any | None:
+        """A true answer to what was asked, to look at beside a model's; None where the judge knows none."""
+
     def reference(self, style: str) -> Floats | None:
         """Features [M, D] of held-out true examples of a style; None where there are none."""
 

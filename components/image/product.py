@@ -48,6 +48,8 @@ HEADLINES = (
     ("dataset.kept", "kept", "1"),
 )
 PICTURES = (
+    ("gallery", "evaluate", "grids/gallery.png", 1),
+    ("gallery", "evaluate", "grids/gallery-beside.png", 1),
     ("compare", "evaluate", "grids/compare.png", 1),
     ("input", "dataset", "images/*.png", 16),
     ("curves", "train", "curves.png", 1),
@@ -135,8 +137,10 @@ def measured_again(recipe: ImageRecipe, folder: Path) -> tuple[EvaluateConfig, M
 
 
 def example(recipe: ImageRecipe) -> dict[str, Any]:
-    """The first prompt of the report set; without a set the trigger alone."""
-    items = promptset.load(settings().resolve(recipe.prompts), "report", 1) if recipe.prompts else ()
+    """The gallery's first prompt; without one that of the report set; without a set the trigger alone."""
+    folder = settings().resolve(recipe.prompts) if recipe.prompts else None
+    name: promptset.SetName = "gallery" if folder and (folder / "gallery.json").is_file() else "report"
+    items = promptset.load(folder, name, 1) if folder else ()
     return {"prompt": items[0].prompt if items else recipe.trigger, "seed": recipe.seed}
 
 

@@ -1,7 +1,8 @@
 """Prompts with known answers, in disjoint sets, each for one use.
 
 *train* is what distillation draws, *select* chooses checkpoints and every setting, *calibrate* tunes the confidence,
-*report* is the only one that figures come from; *short* asks for one or two attributes, as people type.
+*report* is the only one that figures come from; *short* asks for one or two attributes, as people type; *gallery* is
+to be looked at.
 
 A file `<set>.json` holds {"set": name, "prompts": [{"prompt": text, "attributes": {attribute: value}, "seed": int}]}.
 """
@@ -19,7 +20,7 @@ from components.errors import DataError
 _ROUND = 1_000_003
 """Between the seeds of a prompt's pictures: far more than a set holds."""
 
-SetName = Literal["train", "select", "calibrate", "report", "short"]
+SetName = Literal["train", "select", "calibrate", "report", "short", "gallery"]
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ class JudgeConfig(Frozen):
     folder: str | None = Field(None, description="The judge's files: a folder, for clip also a hub id.")
     reference: str | None = Field(None, description="Features of held-out true pictures; null: no KID, no copying.")
     style: str = Field("", description="Style that the trained model should draw.")
-    base_style: str = Field(
-        "", description="Style that the base is asked for, to compare with; empty: the bare prompt."
+    base_styles: tuple[str, ...] = Field(
+        (), description="Styles that the base is asked for in turn, to compare with; none: the bare prompt."
     )
 
 
@@ -149,6 +149,9 @@ class DistillSection(Frozen):
     ema_decay: float = Field(0.95, ge=0, lt=1, description="Target network of full distillation.")
     empty_prompt_share: Share = Field(0.1, description="Share of prompts replaced by the empty one.")
     served_steps: Count = Field(4, description="Steps of a picture unless a request says otherwise.")
+    served_timesteps: tuple[int, ...] | None = Field(
+        None, description="Timesteps that the served steps are taken at, falling; null: spread evenly, 999 first."
+    )
     path_share: Share = Field(
         0.0, description="Share of batches that learn from whole teacher paths instead of one solver step."
     )
@@ -179,6 +182,12 @@ class DistillSection(Frozen):
         low, high = self.guidance
         if not 1 <= low <= high:
             raise ValueError(f"guidance {self.guidance} must be two numbers, 1 <= low <= high")
+        if self.served_timesteps is not None:
+            falling = sorted(set(self.served_timesteps), reverse=True)
+            if list(self.served_timesteps) != falling or len(falling) != self.served_steps or min(falling) < 1:
+                raise ValueError(
+                    f"served_timesteps {self.served_timesteps} must be {self.served_steps} falling numbers above 0"
+                )
         return self
 
 
@@ -194,6 +203,9 @@ class EvaluateSection(Frozen):
     )
     attacked_count: Count = Field(24, description="Prompts of the report set that are attacked and rescued.")
     other_count: Count = Field(8, description="Prompts for the other step counts.")
+    short_count: int = Field(
+        0, ge=0, description="Prompts of one or two attributes, as people type them; 0: none are measured."
+    )
     lcm_steps: tuple[Count, ...] = Field((1, 2, 4, 8, 20), description="Step counts of the student.")
     main_steps: Count = Field(4, description="The student's step count that is served.")
     teacher_steps: Count = Field(25, description="Steps of base and LoRA.")

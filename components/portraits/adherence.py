@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from components.portraits.vocabulary import shows
+from components.portraits.vocabulary import covered, shows
 from components.statistics import Floats, Names, adherence_of
 
 
@@ -21,11 +21,13 @@ def adherence(asked: Sequence[Mapping[str, str]], found: Mapping[str, Names], *s
 
 
 def attribute_hits(asked: Sequence[Mapping[str, str]], found: Mapping[str, Names], *styles: str) -> dict[str, Floats]:
-    """Attribute -> [N] of 1 (found), 0 (not found) and NaN (not asked, or a style cannot show it)."""
+    """Attribute -> [N] of 1 (found), 0 (not found) and NaN (not asked, or it cannot be seen in a style)."""
 
     def hit(attribute: str, row: int) -> float:
         value = asked[row].get(attribute)
         if value is None or not all(shows(style, attribute, value) for style in styles):
+            return np.nan
+        if any(attribute in covered(style, asked[row]) for style in styles):
             return np.nan
         return float(found[attribute][row] == value)
 

@@ -59,6 +59,10 @@ class PortraitJudge:
         measure = resolve("components.portraits.world.soundness:of_verdict")
         return {"soundness": measure(self.judge, verdict.seen.verdict, verdict.seen.maps).scores()}
 
+    def example(self, asked: Mapping[str, str], style: str, seed: int) -> Any:
+        """A render: what the style can show of it, the rest by the seed."""
+        return resolve("components.portraits.world.renders:meant")(asked, style, seed)
+
     def reference(self, style: str) -> Floats | None:
         if self._reference is None:
             return None

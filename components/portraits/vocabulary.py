@@ -212,6 +212,12 @@ def shows(style: str, attribute: str, value: str | None = None) -> bool:
     return bool(offered) if value is None else value in offered
 
 
+def covered(style: str, attributes: Mapping[str, str]) -> frozenset[str]:
+    """Attributes that nobody can see beside these: a face that fills the frame, or long hair, hides the clothes."""
+    hair = style == "open-peeps" and attributes.get("hair_style") == "long"
+    return frozenset({"clothes_color"} if hair or attributes.get("scale") == "close" else ())
+
+
 def shared(style_a: str, style_b: str) -> tuple[str, ...]:
     """The attributes that both styles show, in the order of `ATTRIBUTES`."""
     return tuple(attribute for attribute in ATTRIBUTES if shows(style_a, attribute) and shows(style_b, attribute))

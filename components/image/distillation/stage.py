@@ -139,9 +139,9 @@ def _plan(config: DistillConfig) -> Plan:
 
 
 def _prompts(config: DistillConfig, inputs: Mapping[str, Path], data: CachedDataset) -> list[str]:
-    """What the teacher draws: the select set where there is one, else the dataset's captions."""
+    """What the teacher draws: the train set where there is one, else the dataset's captions."""
     if "prompts" in inputs:
-        return [with_trigger(item.prompt, config.trigger) for item in load(inputs["prompts"], "select")]
+        return [with_trigger(item.prompt, config.trigger) for item in load(inputs["prompts"], "train")]
     return [variants[0] for variants in data.captions]
 
 

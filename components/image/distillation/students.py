@@ -150,6 +150,7 @@ def facts(config: DistillConfig) -> dict[str, Any]:
         "steps": config.served_steps,
         "guidance": (low + high) / 2,
         "guidance_range": [low, high],
+        "timesteps": config.served_timesteps and list(config.served_timesteps),
         "solver_steps": config.ddim_steps,
         "timestep_scaling": config.timestep_scaling,
     }

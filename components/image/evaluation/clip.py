@@ -57,6 +57,9 @@ class ClipJudge:
     def reference(self, style: str) -> Floats | None:
         return None
 
+    def example(self, asked: Mapping[str, str], style: str, seed: int) -> None:
+        return None
+
     def check_style(self, style: str) -> None:
         """Styles are the user's own words here."""
 

@@ -1,6 +1,6 @@
 """The pictures that metrics are taken from: every variant at equal prompts and seeds, each drawn once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,12 @@ def draw_all(
     lcm: Path | None,
     folder: Path,
     log: RunLog,
+    more: Mapping[str, Sequence[PromptItem]] | None = None,
 ) -> dict[str, list[Image.Image]]:
     """Pictures by variant name; besides the variants, the LoRA at scales 0 and 0.5 for the XY grid.
 
     Args:
+        more: further prompts by a name of their own, drawn by the variant that is served.
         columns: the variants.
         items: prompts of the report set; a variant takes its first `count`.
         lora, lcm: anime-lora-final and lcm_distilled_model, where there is one.
@@ -111,26 +113,37 @@ def draw_all(
     """
     wanted = {column.name: column.count for column in columns}
     wanted |= dict.fromkeys((NO_LORA, HALF_LORA), min(XY_PROMPTS, config.count))
+    wanted |= {name: len(asked) for name, asked in (more or {}).items()}
     album = Album(folder, config.batch_size, config.model.resolution, _counter(sum(wanted.values()), log))
     seeds = [item.seed for item in items]
+    extra = [
+        (name, [with_trigger(item.prompt, config.trigger) for item in asked], [item.seed for item in asked])
+        for name, asked in (more or {}).items()
+    ]
     called = [with_trigger(item.prompt, config.trigger) for item in items]
-    word = None if config.judge is None else config.judge.base_style
-    plain = [with_style(item.prompt, word) if word else item.prompt for item in items]
+    words = config.judge.base_styles if config.judge else ()
+    plain = [
+        with_style(item.prompt, words[place % len(words)]) if words else item.prompt for place, item in enumerate(items)
+    ]
     base, teacher, *students = columns
 
-    def draw(*sets: tuple[Variant, str, Sequence[str]], **parts: Any) -> None:
+    def draw(*sets: tuple[Variant, str, Sequence[str]], served: Variant | None = None, **parts: Any) -> None:
         """Load a model, draw with it and free it before the next is loaded."""
         bundle = load_variant(config.model, **parts)
         for variant, name, prompts in sets:
             album.draw(bundle, variant, name, prompts[: wanted[name]], seeds)
+        if served is not None:
+            for name, prompts, own_seeds in extra:
+                album.draw(bundle, served, name, prompts, own_seeds)
         del bundle
         free()
 
     draw((base, BASE, plain), (teacher, NO_LORA, called))
-    draw((teacher, LORA, called), lora=lora)
+    draw((teacher, LORA, called), lora=lora, served=None if students else teacher)
     draw((teacher, HALF_LORA, called), lora=lora, lora_scale=0.5)
     if students:
-        draw(*((student, student.name, called) for student in students), lora=lora, lcm=lcm)
+        main = next(student for student in students if student.name == lcm_name(config.main_steps))
+        draw(*((student, student.name, called) for student in students), lora=lora, lcm=lcm, served=main)
     return {name: album.load(name, count) for name, count in wanted.items()}
 
 

@@ -41,30 +41,51 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Panel:
-    """Who judges, and what style (in the judge's words) the base and the trained models should draw."""
+    """Who judges, and what styles (in the judge's words) the base, in turn, and the trained models should draw."""
 
     judge: Judge
     style: str
-    base_style: str
+    base_styles: tuple[str, ...]
     reference: Floats | None
 
     @classmethod
     def of(cls, judge: Judge, config: JudgeConfig) -> "Panel":
         """The panel that a recipe asks for. Raises DataError where its reference cannot be read."""
-        return cls(judge, config.style, config.base_style, judge.reference(config.style) if config.reference else None)
+        reference = judge.reference(config.style) if config.reference else None
+        return cls(judge, config.style, config.base_styles, reference)
 
-    def style_of(self, variant: str) -> str:
-        """The style that a variant's pictures should show."""
-        return self.base_style if variant == BASE else self.style
+    def style_of(self, variant: str, place: int = 0) -> str:
+        """The style that a variant's picture at that place should show; empty: any."""
+        if variant != BASE:
+            return self.style
+        return self.base_styles[place % len(self.base_styles)] if self.base_styles else ""
 
-    def hits(self, items: Sequence[PromptItem], verdict: Verdict, *styles: str) -> Mapping[str, Floats]:
-        """Aspect -> hits [N] of N pictures, which belong to the first N prompts."""
-        return self.judge.hits(verdict, [item.attributes for item in items[: len(verdict.features)]], *styles)
+    def hits(self, items: Sequence[PromptItem], verdict: Verdict, *variants: str) -> Mapping[str, Floats]:
+        """Aspect -> hits [N] of N pictures, which belong to the first N prompts.
 
-    def adherence(self, items: Sequence[PromptItem], verdict: Verdict, *styles: str) -> Floats:
+        An aspect counts where the styles of all `variants` can show it.
+        """
+        asked = [item.attributes for item in items[: len(verdict.features)]]
+        styles = [self._styles(variants, place) for place in range(len(asked))]
+        tables = {some: self.judge.hits(verdict, asked, *some) for some in set(styles)}
+        first = next(iter(tables.values()))
+        return {
+            aspect: np.array([tables[some][aspect][place] for place, some in enumerate(styles)]) for aspect in first
+        }
+
+    def adherence(self, items: Sequence[PromptItem], verdict: Verdict, *variants: str) -> Floats:
         """Share of the asked aspects that a picture shows, [N]; NaN where none counts."""
-        hits = self.hits(items, verdict, *styles)
+        hits = self.hits(items, verdict, *variants)
         return statistics.adherence_of(hits) if hits else np.full(len(verdict.features), np.nan)
+
+    def styled(self, verdict: Verdict, variant: str) -> Floats:
+        """1 where a picture is in the style that it should show, [N]; NaN where it may be in any."""
+        wanted = [self.style_of(variant, place) for place in range(len(verdict.features))]
+        tables = {style: self.judge.styled(verdict, style) for style in set(filter(None, wanted))}
+        return np.array([tables[style][place] if style else np.nan for place, style in enumerate(wanted)])
+
+    def _styles(self, variants: Sequence[str], place: int) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(filter(None, (self.style_of(variant, place) for variant in variants))))
 
 
 def judged_metrics(
@@ -79,17 +100,10 @@ def judged_metrics(
     metrics = Metrics()
     distances: dict[str, KernelDistance] = {}
     for name, verdict in verdicts.items():
-        shown = panel.style_of(name)
-        bootstrap = _bootstrap(config, len(verdict.features))
-        metrics.put(f"{name}.adherence", bootstrap.mean(panel.adherence(items, verdict, shown)))
-        _by_aspect(metrics, name, items, panel.hits(items, verdict, shown), bootstrap)
-        texts = [item.prompt for item in items[: len(verdict.features)]]
-        for score, values in panel.judge.scores(verdict, texts, training).items():
-            metrics.put(f"{name}.{score}", bootstrap.mean(values))
-        if shown:
-            metrics.put(f"{name}.style", bootstrap.mean(panel.judge.styled(verdict, shown)))
+        followed(config, panel, items, verdict, training, name, metrics)
         if panel.reference is None:
             continue
+        bootstrap = _bootstrap(config, len(verdict.features))
         distances[name] = KernelDistance(verdict.features, panel.reference)
         metrics.put(f"{name}.kid", bootstrap.kid(distances[name]))
         if name != BASE:
@@ -97,6 +111,27 @@ def judged_metrics(
             metrics.put(f"{name}.copying", bootstrap.mean(copied))
     _compare(config, panel, items, verdicts, distances, metrics)
     return metrics
+
+
+def followed(
+    config: EvaluateConfig,
+    panel: Panel,
+    items: Sequence[PromptItem],
+    verdict: Verdict,
+    training: Floats,
+    variant: str,
+    metrics: Metrics,
+    name: str | None = None,
+) -> None:
+    """Adherence, style and the judge's own scores of a variant's pictures, under `name` (its own by default)."""
+    name = name or variant
+    bootstrap = _bootstrap(config, len(verdict.features))
+    metrics.put(f"{name}.adherence", bootstrap.mean(panel.adherence(items, verdict, variant)))
+    _by_aspect(metrics, name, items, panel.hits(items, verdict, variant), bootstrap)
+    metrics.put(f"{name}.style", bootstrap.mean(panel.styled(verdict, variant)))
+    texts = [item.prompt for item in items[: len(verdict.features)]]
+    for score, values in panel.judge.scores(verdict, texts, training).items():
+        metrics.put(f"{name}.{score}", bootstrap.mean(values))
 
 
 def _by_aspect(
@@ -121,20 +156,25 @@ def _compare(
 ) -> None:
     student = lcm_name(config.main_steps)
     bootstrap = _bootstrap(config, config.count)
-    both = (panel.base_style, panel.style) if panel.base_style else (panel.style,)
-    drop = (panel.adherence(items, verdicts[name], *both) for name in (BASE, LORA))
+    drop = (panel.adherence(items, verdicts[name], BASE, LORA) for name in (BASE, LORA))
     metrics.put("lora.adherence_drop", bootstrap.difference(*drop))
     if student not in verdicts:
         return
-    ratio = (panel.adherence(items, verdicts[name], panel.style) for name in (student, LORA))
+    ratio = (panel.adherence(items, verdicts[name], LORA) for name in (student, LORA))
     metrics.put("fidelity.adherence_ratio", bootstrap.ratio(*ratio))
     if distances:
         metrics.put("fidelity.kid_gap", bootstrap.kid_gap(distances[student], distances[LORA], distances[BASE]))
 
 
-def plain_metrics(config: EvaluateConfig, drawn: Mapping[str, Sequence[Image.Image]]) -> Metrics:
-    """What needs no judge: how alike student and teacher draw at equal prompts and seeds."""
+def plain_metrics(
+    config: EvaluateConfig, drawn: Mapping[str, Sequence[Image.Image]], training: Sequence[Image.Image]
+) -> Metrics:
+    """What needs no judge: how alike student and teacher draw at equal prompts and seeds, and what they copy."""
     metrics = Metrics()
+    for name in (LORA, lcm_name(config.main_steps)):
+        if name in drawn and len(training) > 2:
+            copied = copied_lines(drawn[name], training)
+            metrics.put(f"{name}.copied_lines", _bootstrap(config, len(copied)).mean(copied))
     for steps in config.lcm_steps:
         name = lcm_name(steps)
         if name not in drawn:
@@ -144,6 +184,36 @@ def plain_metrics(config: EvaluateConfig, drawn: Mapping[str, Sequence[Image.Ima
         if steps == config.main_steps:
             metrics.put("fidelity.similarity", estimate)
     return metrics
+
+
+def copied_lines(pictures: Sequence[Image.Image], training: Sequence[Image.Image], percentile: float = 1.0) -> Floats:
+    """1 where a picture's lines are nearer to a training picture's than those of two training pictures ever are, [N].
+
+    Colours do not count: a copy in other colours is one. "Ever": `percentile` of the distances from each training
+    picture to its nearest other one.
+    """
+    learnt = _lines(training)
+    between = _distances(learnt, learnt)
+    np.fill_diagonal(between, np.inf)
+    near = np.percentile(between.min(axis=1), percentile)
+    return np.asarray(_distances(_lines(pictures), learnt).min(axis=1) < near, np.float64)
+
+
+def _distances(points: Floats, others: Floats) -> Floats:
+    """Euclidean, [N, M]."""
+    squared = (points**2).sum(1)[:, None] + (others**2).sum(1) - 2.0 * points @ others.T
+    return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
+
+
+def _lines(pictures: Sequence[Image.Image]) -> Floats:
+    """Strength of edges in grey, brought to 32x32 and to length 1, [N, 1024]."""
+    rows = []
+    for picture in pictures:
+        grey = np.asarray(picture.convert("L").resize((4 * _THUMB, 4 * _THUMB)), np.float64)
+        down, right = np.gradient(grey)
+        edges = np.hypot(down, right).reshape(_THUMB, 4, _THUMB, 4).mean((1, 3)).ravel()
+        rows.append(edges / max(np.linalg.norm(edges), 1e-9))
+    return np.stack(rows)
 
 
 def similarity(student: Sequence[Image.Image], teacher: Sequence[Image.Image], bootstrap: Bootstrap) -> Estimate:

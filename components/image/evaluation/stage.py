@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from components import statistics
@@ -15,18 +14,13 @@ from components.artifact import write_json
 from components.contracts import METRICS, Judge, RunLog, Verdict
 from components.image import promptset
 from components.image.evaluation import plots
+from components.image.evaluation.autoencoder import reconstruction
 from components.image.evaluation.benchmark import Speed, measure
 from components.image.evaluation.drawing import BASE, HALF_LORA, LORA, NO_LORA, Variant, draw_all, lcm_name, variants
-from components.image.evaluation.metrics import (
-    Metrics,
-    Panel,
-    judged_metrics,
-    plain_metrics,
-    psnr,
-    variant_rows,
-)
+from components.image.evaluation.gallery import COUNT as GALLERY_COUNT
+from components.image.evaluation.gallery import gallery
+from components.image.evaluation.metrics import Metrics, Panel, followed, judged_metrics, plain_metrics, variant_rows
 from components.image.evaluation.prompting import PromptBenchmark
-from components.image.families.bundle import load_bundle
 from components.image.generation.latent import load_variant
 from components.image.judging import open_judge
 from components.image.product import LCM as LCM_FOLDER
@@ -37,6 +31,7 @@ from components.image.sheets import contact, sheet
 from components.plugins import plugin
 from components.prompting.reader import Reader
 
+GALLERY, SHORT = "gallery", "short"
 _COMPARED = 8
 _SHOWN = 32
 
@@ -56,14 +51,21 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, log:
     items = _prompts(config, inputs)
     panel = _panel(config, inputs, log)  # before anything is drawn, so that what is missing is said at once
     columns = variants(config, distilled=lcm is not None)
-    drawn = draw_all(config, columns, items, lora, lcm, out / ".pictures", log)
-    metrics = plain_metrics(config, drawn)
-    metrics.put("vae.psnr", _reconstruction(config, inputs["dataset"]))
+    served = LORA if lcm is None else lcm_name(config.main_steps)
+    more = {GALLERY: _gallery_prompts(config, inputs)}
+    if config.short_count and "prompts" in inputs:
+        more[SHORT] = promptset.load(inputs["prompts"], "short", config.short_count)
+    drawn = draw_all(config, columns, items, lora, lcm, out / ".pictures", log, more)
+    known = _pictures(inputs["dataset"], "train")
+    metrics = plain_metrics(config, drawn, known)
+    metrics.values |= reconstruction(config, _pictures(inputs["dataset"], "val"), panel).values
     metrics.values |= {"judge.digest": None, "prompts.digest": _prompts_digest(inputs), "prompts.count": config.count}
     if panel is not None:
         verdicts = {column.name: panel.judge.look(drawn[column.name]) for column in columns}
-        training = panel.judge.look(_pictures(inputs["dataset"], "train")).features
+        training = panel.judge.look(known).features
         metrics.values |= judged_metrics(config, panel, items, verdicts, training).values
+        if SHORT in more:
+            followed(config, panel, more[SHORT], panel.judge.look(drawn[SHORT]), training, served, metrics, SHORT)
         metrics.values |= {"judge.digest": panel.judge.digest}
         metrics.values |= {f"judge.{name}": value for name, value in panel.judge.facts.items()}
         plots.by_attribute(out / "plots" / "attributes.png", _attribute_shares(panel, items, verdicts))
@@ -75,6 +77,7 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, log:
     metrics.values |= {"speed.engine_name": speed.engine, "speed.engine_error": speed.engine_error}
     metrics.values |= {"speed.baseline_precision": speed.baseline}
     _grids(columns, items, drawn, out)
+    gallery(panel, more[GALLERY], drawn[GALLERY], out / "grids")
     _report(config, columns, metrics, speed, out, log)
 
 
@@ -117,6 +120,13 @@ def _prompts(config: EvaluateConfig, inputs: Mapping[str, Path]) -> tuple[Prompt
     return tuple(repeated)
 
 
+def _gallery_prompts(config: EvaluateConfig, inputs: Mapping[str, Path]) -> tuple[PromptItem, ...]:
+    """Prompts as people type them, where the prompt sets have some; else the first that are measured."""
+    if "prompts" in inputs and (inputs["prompts"] / "gallery.json").is_file():
+        return promptset.load(inputs["prompts"], "gallery")[:GALLERY_COUNT]
+    return _prompts(config, inputs)[:GALLERY_COUNT]
+
+
 def _prompts_digest(inputs: Mapping[str, Path]) -> str | None:
     return promptset.digest(inputs["prompts"]) if "prompts" in inputs else None
 
@@ -127,26 +137,12 @@ def _pictures(dataset: Path, split: str) -> list[Image.Image]:
     return [Image.open(dataset / "images" / f"{name}.png").convert("RGB") for name in names]
 
 
-def _reconstruction(config: EvaluateConfig, dataset: Path) -> statistics.Estimate | float:
-    """PSNR in dB of held-out pictures through the VAE and back."""
-    held_out = _pictures(dataset, "val")
-    if not held_out:
-        return float("nan")
-    bundle = load_bundle(config.model)
-    ratios = []
-    for picture in held_out:
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
-        back = bundle.decode_latents(bundle.encode_images(pixels * 2 - 1)).cpu()
-        ratios.append(psnr(pixels.double().numpy(), back.double().numpy()))
-    return statistics.Bootstrap(len(ratios), config.bootstrap, config.seed).mean(np.concatenate(ratios))
-
-
 def _attribute_shares(
     panel: Panel, items: Sequence[PromptItem], verdicts: Mapping[str, Verdict]
 ) -> dict[str, dict[str, float]]:
     shares = {}
     for name, verdict in verdicts.items():
-        hits = panel.hits(items, verdict, panel.style_of(name))
+        hits = panel.hits(items, verdict, name)
         groups = statistics.by_aspect([item.attributes for item in items], hits)
         shares[name] = {key: statistics.mean(row) for key, row in groups.items()}
     return {name: found for name, found in shares.items() if len(verdicts[name].features) == len(items)}
@@ -155,7 +151,7 @@ def _attribute_shares(
 def _prompt_rows(panel: Panel, items: Sequence[PromptItem], verdicts: Mapping[str, Verdict]) -> list[dict[str, Any]]:
     """One row a prompt, the worst of the last variant on all prompts first: where to look."""
     columns = {
-        name: panel.adherence(items, verdict, panel.style_of(name))
+        name: panel.adherence(items, verdict, name)
         for name, verdict in verdicts.items()
         if len(verdict.features) == len(items)
     }

@@ -224,7 +224,7 @@ def _embedded(bundle: Bundle, guidance: Guidance, count: int) -> Tensor | None:
 
 def _grid(bundle: Bundle, steps: int, kind: Kind) -> Grid:
     if kind == "lcm":
-        return lcm_grid(bundle.schedule, steps, int(bundle.lcm.get("solver_steps", 50)))
+        return lcm_grid(bundle.schedule, steps, int(bundle.lcm.get("solver_steps", 50)), bundle.lcm.get("timesteps"))
     return ddim_grid(bundle.scheduler_config, steps)
 
 

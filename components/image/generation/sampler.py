@@ -4,7 +4,7 @@ Both walk a grid of falling timesteps. They equal diffusers' DDIMScheduler and L
 the schedule; elsewhere DDIM lands on the very timestep that the model is asked next, diffusers' one beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -33,8 +33,11 @@ def ddim_grid(config: Mapping[str, Any], steps: int) -> Grid:
     return Grid(scheduler.timesteps, alphas_prev)
 
 
-def lcm_grid(schedule: NoiseSchedule, steps: int, solver_steps: int) -> Grid:
+def lcm_grid(schedule: NoiseSchedule, steps: int, solver_steps: int, served: Sequence[int] | None = None) -> Grid:
     """`steps` timesteps spread over the `solver_steps` that the student was distilled on; 4 of 50: 999, 759, 499, 259.
+
+    Args:
+        served: the timesteps of as many steps as it has, where a student was distilled for these.
 
     Raises:
         RequestError: more steps than the student knows timesteps.
@@ -42,8 +45,10 @@ def lcm_grid(schedule: NoiseSchedule, steps: int, solver_steps: int) -> Grid:
     if not 1 <= steps <= solver_steps:
         raise RequestError(f"steps {steps} is out of bounds: this distilled model takes 1 to {solver_steps}.")
     known = solver_timesteps(len(schedule), solver_steps).flip(0)
-    picked = torch.arange(steps) * len(known) // steps
-    timesteps = known[picked]
+    if served is not None and len(served) == steps:
+        timesteps = torch.tensor(list(served)).clamp(max=len(schedule) - 1)
+    else:
+        timesteps = known[torch.arange(steps) * len(known) // steps]
     return Grid(timesteps, torch.cat([schedule.alphas[timesteps[1:]], torch.ones(1)]))
 
 

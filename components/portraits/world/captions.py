@@ -64,7 +64,7 @@ def told_caption(
     portrait: Portrait, rng: random.Random, *, style_word: str | None, short: bool = False
 ) -> tuple[str, dict[str, str]]:
     """As `caption`, with the attributes that it tells; `short`: one or two of them, as people type."""
-    told = _tell(portrait.attributes, rng)
+    told = _tell(portrait.visible, rng)
     if short:
         told = {name: told[name] for name in rng.sample(list(told), min(rng.randint(1, 2), len(told)))}
     text = phrase(told, rng)

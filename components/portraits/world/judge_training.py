@@ -29,7 +29,7 @@ Damage = Callable[[Tensor], Tensor]
 
 def labels(portraits: Sequence[Portrait]) -> dict[str, Tensor]:
     """Head -> index of the value, int64 [N]; `UNKNOWN` where the style cannot show the attribute."""
-    rows = [{**portrait.attributes, STYLE: portrait.style} for portrait in portraits]
+    rows = [{**portrait.visible, STYLE: portrait.style} for portrait in portraits]
     return {
         head: torch.tensor([values.index(row[head]) if head in row else UNKNOWN for row in rows])
         for head, values in HEADS.items()

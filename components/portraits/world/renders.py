@@ -22,7 +22,7 @@ from PIL import Image
 from rich.progress import track
 
 from components.artifact import replacing, write_bytes
-from components.portraits.vocabulary import ATTRIBUTES, BASE_STYLES, STYLES, VARIANTS, values
+from components.portraits.vocabulary import ATTRIBUTES, BASE_STYLES, STYLES, VARIANTS, covered, values
 from components.portraits.world import drawing
 
 COLORS: Mapping[str, Mapping[str, str]] = {
@@ -69,6 +69,12 @@ class Portrait:
     style: str
     attributes: Mapping[str, str]
     seed: int
+
+    @property
+    def visible(self) -> dict[str, str]:
+        """The attributes that can be seen: what captions tell and the judge learns."""
+        hidden = covered(self.style, self.attributes)
+        return {name: value for name, value in self.attributes.items() if name not in hidden}
 
     def as_json(self) -> dict[str, Any]:
         return {"style": self.style, "attributes": dict(self.attributes), "seed": self.seed}
@@ -227,6 +233,14 @@ def render(portrait: Portrait, size: int = 128, bare: bool = False) -> Image.Ima
     drawn = svg(portrait, bare=bare)
     png = resvg_py.svg_to_bytes(svg_string=drawn, width=size, height=size, skip_system_fonts=True)
     return Image.open(io.BytesIO(bytes(png))).convert("RGB")
+
+
+def meant(asked: Mapping[str, str], style: str, seed: int) -> Image.Image:
+    """A true render of what a prompt asks for, as far as the style can show it; the rest by the seed."""
+    rng = random.Random(seed)
+    drawn = dict(sample_portrait(rng, style).attributes)
+    drawn |= {name: value for name, value in asked.items() if value in values(style, name)}
+    return render(Portrait(style, drawn, rng.randrange(2**31)))
 
 
 def face_map(portrait: Portrait, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,6 +1,5 @@
 """Asks the base model for pictures and the judge what is on them: adherence by attribute and by style."""
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from components.image.promptset import PromptItem, with_style
 from components.portraits.adherence import attribute_hits
 from components.portraits.judge import Judge, Verdict
 from components.portraits.lines import line_maps
-from components.portraits.vocabulary import ATTRIBUTES, BASE_STYLES, values
-from components.portraits.world.renders import Portrait, render, sample_portrait
+from components.portraits.vocabulary import ATTRIBUTES, BASE_STYLES
+from components.portraits.world.renders import meant
 from components.portraits.world.soundness import Soundness, of_verdict
 from components.statistics import Estimate, Floats, adherence_of, balanced, by_aspect, mean, worst
 
@@ -126,15 +125,10 @@ def grid(report: Report, path: Path, columns: int = 12) -> Path:
     for part in report.parts:
         for start in range(0, min(len(part.pictures), 2 * columns), columns):
             some = slice(start, start + columns)
-            pictures += [*part.pictures[some], *(meant(item, part.style) for item in part.items[some])]
+            pictures += [
+                *part.pictures[some],
+                *(meant(item.attributes, part.style, item.seed) for item in part.items[some]),
+            ]
     path.parent.mkdir(parents=True, exist_ok=True)
     sheets.grid(pictures, columns).save(path)
     return path
-
-
-def meant(item: PromptItem, style: str) -> Image.Image:
-    """A true render of what a prompt asks for, as far as the style can show it; the rest by the prompt's seed."""
-    rng = random.Random(item.seed)
-    drawn = dict(sample_portrait(rng, style).attributes)
-    drawn |= {name: value for name, value in item.attributes.items() if value in values(style, name)}
-    return render(Portrait(style, drawn, rng.randrange(2**31)))

@@ -34,7 +34,8 @@ SMALL = {
 
 
 JUDGE = {
-    "plugin": "portraits", "folder": "judge", "reference": "reference", "style": "lorelei", "base_style": "adventurer",
+    "plugin": "portraits", "folder": "judge", "reference": "reference", "style": "lorelei",
+    "base_styles": ("adventurer", "micah"),
 }  # fmt: skip
 
 
