@@ -144,8 +144,8 @@ class Judge(Protocol):
         """Names the judge: metrics of two judges do not compare."""
 
     @property
-    def facts(self) -> Mapping[str, float]:
-        """How good the judge itself is, by metric name (`mean_accuracy`)."""
+    def facts(self) -> Mapping[str, float | str]:
+        """How good the judge itself is, by metric name (`mean_accuracy`; `worst` and, as text, `worst.name`)."""
 
     def look(self, images: Any) -> Verdict:
         """Judge N answers."""

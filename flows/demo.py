@@ -46,8 +46,16 @@ def run(recipe_name: str, out: Path) -> dict[str, Any]:
         result["pages"] = {link.what: link.url for link in recipe_links(recipe.name)}
     report = {**metrics(recipe), **result}
     written = page.write(report, recipe, out)
+    _keep_gallery(recipe, out)
     _say_what_next(console, report, written, out)
     return report
+
+
+def _keep_gallery(recipe: Recipe, out: Path) -> None:
+    """What the report opens with, as a file of its own."""
+    for _, stage, pattern, _ in product(recipe.modality).PICTURES[:1]:
+        for file in stage_folder(recipe, stage).glob(pattern):
+            write_bytes(out / file.name, file.read_bytes())
 
 
 def metrics(recipe: Recipe) -> dict[str, Any]:
@@ -75,7 +83,7 @@ def _ask_once(recipe: Recipe, tag: str, file: Path, console: Console) -> float:
 def _say_what_next(console: Console, report: Mapping[str, Any], page: Path, out: Path) -> None:
     seconds = report["seconds.pipeline"]
     console.print(f"\nThe pipeline took {seconds // 60:.0f} min {seconds % 60:.0f} s. Look at:", highlight=False)
-    for file in (page, out / "demo.png", out / "report.json"):
+    for file in (page, out / "demo.png", *sorted(out.glob("gallery*.png")), out / "report.json"):
         console.print(f"  {file}", highlight=False, soft_wrap=True)
     console.print("\nWhat to type next:")
     for command, meaning in (

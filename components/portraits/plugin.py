@@ -39,8 +39,9 @@ class PortraitJudge:
         return self.judge.digest
 
     @property
-    def facts(self) -> Mapping[str, float]:
-        return {"mean_accuracy": self.judge.mean_accuracy, "worst": self.judge.worst[0]}
+    def facts(self) -> Mapping[str, float | str]:
+        worst, where = self.judge.worst
+        return {"mean_accuracy": self.judge.mean_accuracy, "worst": worst, "worst.name": where}
 
     def look(self, images: Any) -> Verdict:
         """Pictures of any size."""

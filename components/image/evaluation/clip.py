@@ -34,7 +34,7 @@ class ClipJudge:
         self.model, self.tokenizer, self.digest = model.eval(), tokenizer, digest
 
     @property
-    def facts(self) -> Mapping[str, float]:
+    def facts(self) -> Mapping[str, float | str]:
         return {}
 
     @torch.inference_mode()

@@ -25,8 +25,11 @@ class Metrics:
 
     values: dict[str, Any] = field(default_factory=dict)
 
-    def put(self, name: str, estimate: Estimate | float) -> None:
-        """Keep a metric, with its interval where it has one."""
+    def put(self, name: str, estimate: Estimate | float | str) -> None:
+        """Keep a metric, with its interval where it has one; a text as it is."""
+        if isinstance(estimate, str):
+            self.values[name] = estimate
+            return
         value = estimate.value if isinstance(estimate, Estimate) else estimate
         if not math.isfinite(value):
             return
@@ -143,7 +146,7 @@ def _by_aspect(
     weakest = statistics.worst(groups)
     if weakest is not None:
         metrics.put(f"{name}.worst", bootstrap.mean(groups[weakest]))
-        metrics.values[f"{name}.worst.name"] = weakest
+        metrics.put(f"{name}.worst.name", weakest)
 
 
 def _compare(
@@ -162,6 +165,10 @@ def _compare(
         return
     ratio = (panel.adherence(items, verdicts[name], LORA) for name in (student, LORA))
     metrics.put("fidelity.adherence_ratio", bootstrap.ratio(*ratio))
+    for score in ("soundness", "worst"):
+        if metrics.values.get(f"{LORA}.{score}", 0.0) > 0.0:
+            share = metrics.values.get(f"{student}.{score}", float("nan")) / metrics.values[f"{LORA}.{score}"]
+            metrics.put(f"fidelity.{score}_ratio", share)
     if distances:
         metrics.put("fidelity.kid_gap", bootstrap.kid_gap(distances[student], distances[LORA], distances[BASE]))
 

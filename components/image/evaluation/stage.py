@@ -67,7 +67,8 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, log:
         if SHORT in more:
             followed(config, panel, more[SHORT], panel.judge.look(drawn[SHORT]), training, served, metrics, SHORT)
         metrics.values |= {"judge.digest": panel.judge.digest}
-        metrics.values |= {f"judge.{name}": value for name, value in panel.judge.facts.items()}
+        for name, fact in panel.judge.facts.items():
+            metrics.put(f"judge.{name}", fact)
         plots.by_attribute(out / "plots" / "attributes.png", _attribute_shares(panel, items, verdicts))
         log.table("prompts", _prompt_rows(panel, items, verdicts))
         metrics.values |= _benchmark_prompts(config, inputs, panel.judge, out, log)

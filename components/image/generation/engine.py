@@ -84,9 +84,13 @@ class Reference:
         latents = _denoise(bundle, noise, prompt, steps)
         return cls(prompt, steps, noise, latents, bundle.decode_latents(latents))
 
+    def drawn(self, bundle: Bundle) -> Tensor:
+        """The latents that another bundle makes of it."""
+        return _denoise(bundle, self.noise, self.prompt, self.steps)
+
     def errors(self, bundle: Bundle) -> dict[str, float]:
         """Relative errors of another bundle's latents, and of its decoding of this picture's latents."""
-        latents = _denoise(bundle, self.noise, self.prompt, self.steps)
+        latents = self.drawn(bundle)
         return {
             "latents": relative_error(latents, self.latents),
             "picture": relative_error(bundle.decode_latents(self.latents), self.pixels),

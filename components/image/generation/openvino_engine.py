@@ -23,10 +23,14 @@ from components.image.generation.engine import Decoder, Engine, Reference, accep
 from components.settings import settings
 
 logger = logging.getLogger("kyara")
-BF16, F32 = "bfloat16", "float32"
-_HINTS = {BF16: "bf16", F32: "f32"}
+BF16, F32, INT8 = "bfloat16", "float32", "int8"
+_HINTS = {BF16: "bf16", F32: "f32", INT8: "f32"}
+_CALIBRATION = 8
+"""Pictures whose latents the decoder's int8 ranges are read from."""
+_CALIBRATION_STEPS = 4
+"""Of these pictures at most: rough ones have the same colours."""
 _SHAPES_KEPT = 4
-_CONVERSION = 2
+_CONVERSION = 3
 """Of this file: raised when networks are converted otherwise than before."""
 
 
@@ -107,20 +111,30 @@ class TextEncoder(nn.Module):
 def build_openvino(
     bundle: Bundle, reference: Reference, precision: str, max_error: float, cache_dir: Path | None
 ) -> Engine:
-    """UNet and decoder in bfloat16 where their errors allow, the text encoder in float32."""
+    """UNet and decoder in bfloat16 where their errors allow, the decoder in int8 where its does; texts in float32.
+
+    A UNet in int8 strays by a quarter and gains little; a decoder takes a third of the time (post-training
+    quantisation by NNCF, on processors with VNNI).
+    """
     folder = None if cache_dir is None else cache_dir / network_digest(bundle)[:32]
+    known = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     models = _models(bundle, reference, folder)
-    low = BF16 if precision != F32 and "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else F32
-    chosen = {"unet": low, "vae": low}
+    low = BF16 if precision != F32 and "BF16" in known else F32
+    chosen = {"unet": low, "vae": INT8 if precision == "auto" and "INT8" in known else low}
     running = _running(bundle, models, chosen, folder)
     errors = reference.errors(running)
+    if chosen["vae"] == INT8 and errors["picture"] > max_error:
+        logger.info("VAE in int8 strays by %.3f (at most %.3f): %s", errors["picture"], max_error, low)
+        chosen["vae"] = low
+        running = _running(bundle, models, chosen, folder)
+        errors = reference.errors(running)
     if low == BF16:
         kept = {
             "unet": accept(precision, "UNet", errors["latents"], max_error),
-            "vae": accept(precision, "VAE", errors["picture"], max_error),
+            "vae": chosen["vae"] == INT8 or accept(precision, "VAE", errors["picture"], max_error),
         }
         if not all(kept.values()):
-            chosen = {part: BF16 if kept[part] else F32 for part in kept}
+            chosen = {part: chosen[part] if kept[part] else F32 for part in kept}
             running = _running(bundle, models, chosen, folder)
             errors = reference.errors(running)
     return Engine(running, "openvino", chosen, errors)
@@ -172,7 +186,7 @@ def _running(bundle: Bundle, models: dict[str, Any], precision: dict[str, str], 
     texts = tuple(
         TextEncoder(Network(models[f"text_{index}"], F32, blobs)) for index in range(len(bundle.text_encoders))
     )
-    decoder = Network(models["vae"], precision["vae"], blobs)
+    decoder = Network(models["vae_int8" if precision["vae"] == INT8 else "vae"], precision["vae"], blobs)
     return replace(
         bundle,
         unet=UNet(bundle.unet, Network(models["unet"], precision["unet"], blobs)),
@@ -183,7 +197,7 @@ def _running(bundle: Bundle, models: dict[str, Any], precision: dict[str, str], 
 
 def _models(bundle: Bundle, reference: Reference, folder: Path | None) -> dict[str, Any]:
     """Converted networks by name, from the folder where they lie there."""
-    names = ["unet", "vae", *(f"text_{index}" for index in range(len(bundle.text_encoders)))]
+    names = ["unet", "vae", "vae_int8", *(f"text_{index}" for index in range(len(bundle.text_encoders)))]
     kept = None if folder is None else folder / "networks"
     if kept is not None and kept.is_dir():
         try:
@@ -200,7 +214,7 @@ def _models(bundle: Bundle, reference: Reference, folder: Path | None) -> dict[s
 
 
 def _convert(bundle: Bundle, reference: Reference) -> Iterator[Any]:
-    """UNet, decoder, text encoders, in float32."""
+    """UNet, decoder, decoder in int8, text encoders; all but one in float32."""
     condition = bundle.encode_prompts([reference.prompt])
     added = bundle.family.added(bundle, condition, reference.noise) or {}
     dimensions = getattr(bundle.unet.config, "time_cond_proj_dim", None)
@@ -212,12 +226,42 @@ def _convert(bundle: Bundle, reference: Reference) -> Iterator[Any]:
         *added.values(),
     ]
     yield _trace(_UNetCall(bundle.unet, bool(dimensions), tuple(added)), example)
-    yield _trace(_DecodeCall(bundle.vae), [reference.latents])
+    decoder = _trace(_DecodeCall(bundle.vae), [reference.latents])
+    yield decoder
+    yield _quantized(decoder, _drawn(bundle, reference))
     for encoder, tokenizer in zip(bundle.text_encoders, bundle.tokenizers, strict=True):
         ids = tokenizer(
             ["a"], padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt"
         ).input_ids
         yield _trace(_TextCall(encoder), [ids])
+
+
+def _drawn(bundle: Bundle, reference: Reference) -> list[Tensor]:
+    """Latents of a few pictures, each [1, C, h, w]."""
+    steps = min(reference.steps, _CALIBRATION_STEPS)
+    others = [
+        replace(reference, steps=steps, noise=torch.randn(reference.noise.shape, generator=_seeded(seed)))
+        for seed in range(1, _CALIBRATION)
+    ]
+    return [reference.latents, *(other.drawn(bundle) for other in others)]
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _quantized(model: Any, latents: list[Tensor]) -> Any:
+    """`model` after post-training quantisation, its ranges read from `latents`.
+
+    NNCF's fast bias correction is no help here: an error of 8 % where the whole one leaves 1 %.
+    """
+    import nncf
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nncf.set_log_level(logging.ERROR)
+        data = nncf.Dataset([value.detach().cpu().float().numpy() for value in latents])
+        return nncf.quantize(model, data, subset_size=len(latents), fast_bias_correction=False)
 
 
 def _trace(module: nn.Module, example: list[Tensor]) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from components.image.evaluation import plots
-from components.image.evaluation.metrics import psnr, similarity, variant_rows
+from components.image.evaluation.metrics import copied_lines, psnr, similarity, variant_rows
 from components.statistics import Bootstrap
 
 
@@ -33,6 +33,13 @@ def test_what_all_pictures_share_counts_for_nothing() -> None:
         return [Image.fromarray((0.2 * np.asarray(each) + face).astype(np.uint8)) for each in noise(seed, 12)]
 
     assert similarity(portraits(0), portraits(1), Bootstrap(12, 100)).value == pytest.approx(0, abs=0.1)
+
+
+def test_a_copy_in_other_colours_is_a_copy() -> None:
+    learnt = [picture.resize((64, 64), Image.Resampling.BICUBIC) for picture in noise(0, 12)]
+    turned = [Image.fromarray(255 - np.asarray(picture)) for picture in learnt[:3]]
+    new = [picture.resize((64, 64), Image.Resampling.BICUBIC) for picture in noise(1, 3)]
+    assert copied_lines([*turned, *new], learnt).tolist() == [1, 1, 1, 0, 0, 0]
 
 
 def test_psnr_by_hand() -> None:

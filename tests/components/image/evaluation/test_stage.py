@@ -29,7 +29,7 @@ from tests.tiny import tiny_model, tiny_sd15, tiny_sdxl
 
 SMALL = {
     "count": 6, "other_count": 3, "lcm_steps": (1, 2, 4), "teacher_steps": 3, "batch_size": 4, "timing_runs": 3,
-    "bootstrap": 100, "trigger": "kyara", "calibrate_count": 12,
+    "bootstrap": 100, "trigger": "kyara", "calibrate_count": 12, "short_count": 3,
 }  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def world(folder: Path, base: Path) -> dict[str, Path]:
     (folder / "prompts").mkdir()
     asked = {"hair_color": "red", "glasses": "yes", "clothes_color": "red"}
     prompts = [{"prompt": f"red hair, glasses, p{seed}", "attributes": asked, "seed": seed} for seed in range(8)]
-    for name in ("calibrate", "report"):
+    for name in ("calibrate", "report", "short"):
         content = json.dumps({"set": name, "prompts": prompts})
         (folder / "prompts" / f"{name}.json").write_text(content, encoding="utf-8")
     (folder / "reference").mkdir()
@@ -150,7 +150,8 @@ def whole(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 SAMPLED = {
     "vae.psnr", "base.adherence", "lora.adherence", "lora.adherence_drop", "lora.style", "lora.copying",
     "lcm4.adherence", "lcm4.style", "fidelity.adherence_ratio", "fidelity.kid_gap", "fidelity.similarity",
-    "lcm1.adherence", "lcm2.adherence",
+    "lcm1.adherence", "lcm2.adherence", "base.style", "base.soundness", "lora.soundness", "lcm4.soundness",
+    "vae.soundness", "vae.half_psnr", "short.adherence", "short.soundness", "lora.copied_lines", "lcm4.copied_lines",
 }  # fmt: skip
 MEASURED = {f"speed.{name}" for name in ("baseline_ms", "served_ms", "total", "algorithm", "engine")}
 
@@ -172,6 +173,8 @@ def test_every_key_file_and_table(inputs: dict[str, Path], whole: Any) -> None:
         "grids/lora.png",
         "grids/lcm4.png",
         "grids/compare.png",
+        "grids/gallery.png",
+        "grids/gallery-beside.png",
         "plots/steps.png",
         "plots/attributes.png",
     ):
@@ -183,7 +186,7 @@ def test_every_key_file_and_table(inputs: dict[str, Path], whole: Any) -> None:
     assert [row["pictures"] for row in rows] == [6, 6, 3, 3, 6]
     assert all(row.keys() == rows[0].keys() and row["latency_ms"] > 0 and row["peak_mib"] > 0 for row in rows)
     assert len(notes.tables["prompts"]) == 6
-    assert notes.bars["picture"][-1] == (36, 36)
+    assert notes.bars["picture"][-1] == (45, 45)
 
 
 def test_interrupted_evaluation_goes_on(inputs: dict[str, Path], whole: Any, tmp_path: Path) -> None:
@@ -195,7 +198,7 @@ def test_interrupted_evaluation_goes_on(inputs: dict[str, Path], whole: Any, tmp
             (tmp_path / "b" / ".pictures" / name / path.name).write_bytes(path.read_bytes())
     stamp = (tmp_path / "b" / ".pictures" / "base" / "00000.png").stat().st_mtime_ns
     second, notes = run(inputs, tmp_path / "b")
-    assert notes.bars["picture"][0] == (6, 36)
+    assert notes.bars["picture"][0] == (6, 45)
     assert (tmp_path / "b" / ".pictures" / "base" / "00000.png").stat().st_mtime_ns == stamp
     sampled = [name for name in first if not name.startswith("speed.")]
     assert {name: first[name] for name in sampled} == {name: second[name] for name in sampled}

@@ -8,7 +8,7 @@ import pytest
 from components.image.promptset import PromptItem, load
 from components.portraits.vocabulary import ATTRIBUTES, STYLES
 from components.portraits.world.captions import prompt as canonical
-from components.portraits.world.prompts import SIZES, prompt_sets, write
+from components.portraits.world.prompts import SIZES, gallery, prompt_sets, write
 from components.portraits.world.renders import clashes, sample_portraits, split_of
 
 Sets = dict[str, Sequence[PromptItem]]
@@ -23,9 +23,16 @@ def sets() -> Sets:
 
 def test_the_shipped_files_are_what_the_code_writes(tmp_path: Path):
     write(tmp_path)
-    for name in SIZES:
+    for name in (*SIZES, "gallery"):
         assert (tmp_path / f"{name}.json").read_bytes() == (DATA / f"{name}.json").read_bytes()
-    assert len(list(tmp_path.iterdir())) == len(SIZES)
+    assert len(list(tmp_path.iterdir())) == len(SIZES) + 1
+
+
+def test_the_gallery_asks_for_what_it_says() -> None:
+    shown = gallery()
+    assert len({item.prompt for item in shown}) == len(shown) == 24
+    assert shown[0].attributes == {"hair_color": "pink", "expression": "smile", "background": "blue"}
+    assert not any(clashes(item.attributes) for item in shown)
 
 
 def test_sizes_and_names(sets: Sets):
