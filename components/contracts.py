@@ -159,6 +159,7 @@ class Judge(Protocol):
     def scores(self, verdict: Verdict, texts: Sequence[str], training: Floats) -> Mapping[str, Floats]:
         """Further scores [N] of answers to N prompts by name; NaN where one does not apply.
 
+        `soundness`, where a judge has it: 1 for an answer as like a true one as two true ones are, 0 for a wrong one.
         `training`: features [M, D] of what the model learnt from.
         """
 

@@ -8,7 +8,7 @@ import logging
 import shutil
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,6 +121,8 @@ def build_openvino(
     models = _models(bundle, reference, folder)
     low = BF16 if precision != F32 and "BF16" in known else F32
     chosen = {"unet": low, "vae": INT8 if precision == "auto" and "INT8" in known else low}
+    if chosen["vae"] == INT8:
+        models["vae_int8"] = _small_decoder(bundle, reference, models["vae"], folder)
     running = _running(bundle, models, chosen, folder)
     errors = reference.errors(running)
     if chosen["vae"] == INT8 and errors["picture"] > max_error:
@@ -155,15 +157,16 @@ def network_digest(bundle: Bundle) -> str:
 def prune(cache_dir: Path, size: int, used: Path) -> None:
     """Keep the cache of all models at most `size` bytes: what was used longest ago goes first, never `used`'s networks.
 
-    A compiled shape is a file of `<digest>/blobs`, a model's converted networks are the folder `<digest>/networks`.
+    A compiled shape is a file of `<digest>/blobs`, a model's converted networks are the folder `<digest>/networks`, its
+    quantised decoder is `<digest>/int8`.
     """
-    entries = (*cache_dir.glob("*/blobs/*"), *cache_dir.glob("*/networks"))
+    entries = (*cache_dir.glob("*/blobs/*"), *cache_dir.glob("*/networks"), *cache_dir.glob("*/int8"))
     sizes = {path: sum(file.stat().st_size for file in _files(path)) for path in sorted(entries, key=_last_use)}
     total = sum(sizes.values())
     for path, freed in sizes.items():
         if total <= size:
             return
-        if path == used / "networks":
+        if path in (used / "networks", used / "int8"):
             continue
         if path.is_dir():
             shutil.rmtree(path)
@@ -197,14 +200,24 @@ def _running(bundle: Bundle, models: dict[str, Any], precision: dict[str, str], 
 
 def _models(bundle: Bundle, reference: Reference, folder: Path | None) -> dict[str, Any]:
     """Converted networks by name, from the folder where they lie there."""
-    names = ["unet", "vae", "vae_int8", *(f"text_{index}" for index in range(len(bundle.text_encoders)))]
-    kept = None if folder is None else folder / "networks"
+    names = ["unet", "vae", *(f"text_{index}" for index in range(len(bundle.text_encoders)))]
+    return _kept(names, lambda: _convert(bundle, reference), folder and folder / "networks")
+
+
+def _small_decoder(bundle: Bundle, reference: Reference, decoder: Any, folder: Path | None) -> Any:
+    """The decoder in int8, kept beside the converted networks."""
+    made = _kept(["vae"], lambda: iter([_quantized(decoder, _drawn(bundle, reference))]), folder and folder / "int8")
+    return made["vae"]
+
+
+def _kept(names: Sequence[str], make: Callable[[], Iterator[Any]], kept: Path | None) -> dict[str, Any]:
+    """Networks by name, from the folder where they lie there; else made, and kept."""
     if kept is not None and kept.is_dir():
         try:
             return {name: ov.Core().read_model(kept / f"{name}.xml") for name in names}
         except RuntimeError as error:
             logger.warning("the kept networks in %s are damaged and are converted again: %s", kept, error)
-    models = dict(zip(names, _convert(bundle, reference), strict=True))
+    models = dict(zip(names, make(), strict=True))
     if kept is not None:
         with replacing(kept) as temporary:
             temporary.mkdir()
@@ -214,7 +227,7 @@ def _models(bundle: Bundle, reference: Reference, folder: Path | None) -> dict[s
 
 
 def _convert(bundle: Bundle, reference: Reference) -> Iterator[Any]:
-    """UNet, decoder, decoder in int8, text encoders; all but one in float32."""
+    """UNet, decoder, text encoders, in float32."""
     condition = bundle.encode_prompts([reference.prompt])
     added = bundle.family.added(bundle, condition, reference.noise) or {}
     dimensions = getattr(bundle.unet.config, "time_cond_proj_dim", None)
@@ -226,9 +239,7 @@ def _convert(bundle: Bundle, reference: Reference) -> Iterator[Any]:
         *added.values(),
     ]
     yield _trace(_UNetCall(bundle.unet, bool(dimensions), tuple(added)), example)
-    decoder = _trace(_DecodeCall(bundle.vae), [reference.latents])
-    yield decoder
-    yield _quantized(decoder, _drawn(bundle, reference))
+    yield _trace(_DecodeCall(bundle.vae), [reference.latents])
     for encoder, tokenizer in zip(bundle.text_encoders, bundle.tokenizers, strict=True):
         ids = tokenizer(
             ["a"], padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt"
