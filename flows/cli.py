@@ -184,7 +184,7 @@ def bench(
     out: Annotated[Path, typer.Option(help="JSON file of the metrics; pictures go beside it.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="Whose sealed outputs are measured.")] = DEMO,
     modes: Annotated[
-        str, typer.Option(help="current, or both: train the other distill mode too and compare.")
+        str, typer.Option(help="current; both, plain or all: distil in other ways too, and compare.")
     ] = "current",
     overrides: Overrides = None,
 ) -> None:

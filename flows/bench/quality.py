@@ -1,4 +1,4 @@
-"""`kyara bench quality`: the demo's metrics on 512 prompts; on request for both distill modes."""
+"""`kyara bench quality`: the demo's metrics on 512 prompts; on request for other ways to distil, side by side."""
 
 import os
 import shutil
@@ -15,8 +15,15 @@ from components.runner import run_stage, stage_folder
 from flows.demo import metrics as told_by
 from flows.stage import open_recipe
 
-MODES = {"current": (), "both": ("lora", "full")}
-COUNTS = {"count": 512, "other_count": 64}
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    "lora": {"mode": "lora"},
+    "full": {"mode": "full"},
+    "plain": {"path_share": 0.0, "on_policy_from": 1.0, "adversarial": 0.0},
+}
+"""How a student may be made: an LCM-LoRA, all weights, or the paper's consistency distillation and nothing else (the
+recipe's mode, no paths of the teacher, no discriminator)."""
+MODES = {"current": (), "both": ("lora", "full"), "plain": ("plain",), "all": ("lora", "full", "plain")}
+COUNTS = {"count": 512, "other_count": 64, "short_count": 256}
 
 
 def run(
@@ -25,8 +32,8 @@ def run(
     """Measure and write `out` (JSON, the keys of report.json) and the grids beside it; interrupted, it resumes.
 
     Args:
-        modes: `current`, the recipe's own distill mode; `both`: the other one is distilled too, and its metrics are
-            there under `<mode>.`, such as `full.lcm4.adherence`.
+        modes: `current`, the recipe's own way to distil; others are distilled beside it, and their metrics are there
+            under `<way>.`, such as `plain.lcm4.adherence` (see `WAYS`).
 
     Raises:
         ArtifactError: the recipe has not been produced yet.
@@ -40,31 +47,31 @@ def run(
         raise RequestError(f"recipe {recipe.name!r} has no distilled picture model.", hint="Name one that has.")
     own = recipe.distill.mode
     metrics: dict[str, Any] = {"recipe": recipe.name, "distill.mode": own, "dvc.digest": data_digest()}
-    for mode in MODES[modes] or (own,):
-        variant = _variant(recipe_name, overrides or {}, recipe, mode)
-        measured = _measure(recipe, variant, mode, out, shared=mode == own)
-        metrics |= measured if mode == own else {f"{mode}.{name}": value for name, value in measured.items()}
+    for way in dict.fromkeys((own, *MODES[modes])):
+        variant = _variant(recipe_name, overrides or {}, recipe, way)
+        measured = _measure(recipe, variant, way, out, shared=way == own)
+        metrics |= measured if way == own else {f"{way}.{name}": value for name, value in measured.items()}
     write_json(out, metrics)
     return metrics
 
 
-def _variant(name: str, overrides: Mapping[str, Any], recipe: Recipe, mode: str) -> Recipe:
+def _variant(name: str, overrides: Mapping[str, Any], recipe: Recipe, way: str) -> Recipe:
     """The recipe under another name, so that its own outputs stay as they are."""
-    changes = {"name": f"{recipe.name}-quality-{mode}", "distill": {"mode": mode}}
+    changes = {"name": f"{recipe.name}-quality-{way}", "distill": dict(WAYS[way])}
     return open_recipe(name, merge(merge({"evaluate": COUNTS}, overrides), changes))
 
 
-def _measure(recipe: Recipe, variant: Recipe, mode: str, out: Path, *, shared: bool) -> dict[str, Any]:
-    """Take over what is sealed, distill where the mode differs, evaluate."""
+def _measure(recipe: Recipe, variant: Recipe, way: str, out: Path, *, shared: bool) -> dict[str, Any]:
+    """Take over what is sealed, distill where the way differs, evaluate."""
     taken = ("dataset", "train", "distill") if shared else ("dataset", "train")
     for stage in taken:
         _share(stage_folder(recipe, stage), stage_folder(variant, stage))
     for stage in ("distill", "evaluate"):
         if stage not in taken:
-            with ConsoleLog(f"{stage} ({mode})") as log:
+            with ConsoleLog(f"{stage} ({way})") as log:
                 run_stage(variant, stage, log)
     folder = stage_folder(variant, "evaluate")
-    _copy_pictures(folder, out.with_suffix("") / mode)
+    _copy_pictures(folder, out.with_suffix("") / way)
     return told_by(variant)
 
 

@@ -145,7 +145,8 @@ def test_no_two_values_of_a_color_are_near_each_other():
 
 def test_areas_that_touch_are_told_apart():
     assert clashes({"hair_color": "white", "background": "white"})
-    assert clashes({"clothes_color": "black", "background": "black"})
+    assert clashes({"clothes_color": "white", "background": "white"})
+    assert not clashes({"clothes_color": "black", "background": "black"})
     assert not clashes({"hair_color": "pink", "background": "pink"})
     assert not clashes({"skin": "fair", "background": "white"})
 
