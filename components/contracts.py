@@ -169,6 +169,17 @@ class Judge(Protocol):
         """Raises RecipeError for a style that the judge does not know."""
 
 
+@runtime_checkable
+class PointingJudge(Protocol):
+    """A judge that can also point: an edit then knows where to draw."""
+
+    def where(self, image: Any, asked: Mapping[str, str]) -> Floats:
+        """How much each place of one picture decides whether the asked aspects are there, [H, W] in [0, 1].
+
+        Raises ModelError for an aspect or value that the judge does not know.
+        """
+
+
 @dataclass(frozen=True)
 class Modality:
     """One row of the table in `modalities.py`: dotted strings, so that listing imports nothing heavy.
