@@ -29,6 +29,7 @@ from components.prompting.confidence import read_calibration
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.schema import RobustPrompt
 from components.prompting.setup import make_generator
+from components.prompting.vocabulary import EMPTY
 from components.settings import settings
 
 
@@ -159,5 +160,8 @@ class ImageGenerator:
 
     def _draw(self, request: GenerateRequest, seed: int, previews: bool) -> Iterator[Preview | Drawn]:
         """One answer, by the mode of the request."""
-        canvas = Canvas(self.promoted, self.bundle, self.engine, request, seed, previews)
+        canvas = Canvas(
+            self.promoted, self.bundle, self.engine, request, seed, previews,
+            vocabulary=EMPTY if self.reader is None else self.reader.vocabulary, judges=lambda: self.judge,
+        )  # fmt: skip
         return MODES[request.mode].draw(canvas, request)

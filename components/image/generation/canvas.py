@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from components.contracts import Preview
+from components.contracts import Judge, Preview
 from components.errors import RequestError
 from components.image.families.bundle import Bundle, Condition
 from components.image.families.syntax import MAX_CHUNKS
@@ -29,6 +29,8 @@ from components.image.generation.pictures import decoded
 from components.image.generation.request import GenerateRequest, SamplerName
 from components.image.generation.schedulers import choose_sampler
 from components.image.promptset import with_trigger
+
+from components.prompting.vocabulary import EMPTY, Vocabulary
 
 if TYPE_CHECKING:
     from components.image.product import PromotedModel
@@ -72,6 +74,7 @@ class Canvas:
     """One request on one model. `pictures` of equal cost are drawn for it in all, of which this is one.
 
     `bundle` is the model in plain torch, whose UNet is the only one; `engine` runs it, or what was made of it.
+    `vocabulary` is what the model can be asked for by name; `judges` opens the model's judge, where it has one.
     """
 
     promoted: "PromotedModel"
@@ -82,9 +85,16 @@ class Canvas:
     previews: bool = False
     pictures: int = 1
     warnings: list[str] = field(default_factory=list)
+    vocabulary: Vocabulary = EMPTY
+    judges: Callable[[], Judge | None] = lambda: None
     _cost: float = 0.0
     _total: int = 0
     _done: int = 0
+
+    @property
+    def judge(self) -> Judge | None:
+        """Who can look at what is drawn; None: nobody."""
+        return self.judges()
 
     def size(self, width: int | None = None, height: int | None = None) -> tuple[int, int]:
         """Width and height in pixels: the request's, else the given ones, else the model's own.

@@ -16,6 +16,10 @@ SAMPLERS: Mapping[SamplerName, str] = dict(
 """Samplers by name, and what the field calls them."""
 
 
+MaskSource = Literal["attention", "difference", "judge", "none"]
+"""Who says where an edit may draw: the cross-attention, the model's two answers, the judge's saliency; everywhere."""
+
+
 class GenerateRequest(Frozen):
     """What a user asks for: text to image, and what every other mode shares. Wrong values raise RequestError, which
     names every one of them.

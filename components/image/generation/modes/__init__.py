@@ -13,7 +13,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 from components.errors import RequestError
-from components.image.generation.modes import image_to_image, text_to_image
+from components.image.generation.modes import edit, image_to_image, text_to_image
 from components.image.generation.request import GenerateRequest
 
 
@@ -27,6 +27,7 @@ class Mode:
 
 MODES: Mapping[str, Mode] = {
     "text_to_image": Mode(GenerateRequest, text_to_image.draw),
+    "edit": Mode(edit.EditRequest, edit.draw),
     "image_to_image": Mode(image_to_image.ImageToImageRequest, image_to_image.draw),
 }
 DEFAULT = "text_to_image"
