@@ -158,10 +158,18 @@ class ImageGenerator:
         hits = self.judge.hits(self.judge.look([one.image for one in drawn]), [asked] * len(drawn))
         return [sum(int(values[row] == 1) for values in hits.values()) for row in range(len(drawn))]
 
+    def _worded(self, request: GenerateRequest, text: str) -> str:
+        """Another prompt of a request, read as its own."""
+        other = GenerateRequest(prompt=text, raw=request.raw, strict=request.strict)
+        prompt = read(other, self.reader)
+        self._refuse_doubt(other, prompt)
+        return worded(other, prompt, self.promoted.card.trigger, self.bundle.count_tokens).prompt
+
     def _draw(self, request: GenerateRequest, seed: int, previews: bool) -> Iterator[Preview | Drawn]:
         """One answer, by the mode of the request."""
         canvas = Canvas(
             self.promoted, self.bundle, self.engine, request, seed, previews,
             vocabulary=EMPTY if self.reader is None else self.reader.vocabulary, judges=lambda: self.judge,
+            words=lambda text: self._worded(request, text),
         )  # fmt: skip
         return MODES[request.mode].draw(canvas, request)

@@ -74,7 +74,8 @@ class Canvas:
     """One request on one model. `pictures` of equal cost are drawn for it in all, of which this is one.
 
     `bundle` is the model in plain torch, whose UNet is the only one; `engine` runs it, or what was made of it.
-    `vocabulary` is what the model can be asked for by name; `judges` opens the model's judge, where it has one.
+    `vocabulary` is what the model can be asked for by name; `judges` opens the model's judge, where it has one;
+    `words` puts a further prompt of the request into the model's words, as its own was.
     """
 
     promoted: "PromotedModel"
@@ -87,6 +88,7 @@ class Canvas:
     warnings: list[str] = field(default_factory=list)
     vocabulary: Vocabulary = EMPTY
     judges: Callable[[], Judge | None] = lambda: None
+    words: Callable[[str], str] = str
     _cost: float = 0.0
     _total: int = 0
     _done: int = 0

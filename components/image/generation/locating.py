@@ -45,7 +45,7 @@ def locate(canvas: "Canvas", source: MaskSource, change: Changed, before: "Plan"
     if source == "judge":
         found = _pointed(canvas, change, clean)
     elif source == "difference":
-        found = _differing(canvas, before, after, clean)
+        found = differing(canvas, before, after, clean)
     else:
         found = _attended(canvas, change, before, after, clean)
     return torch.ones(1, 1, *clean.shape[-2:]) if found is None else to_mask(found)
@@ -95,7 +95,7 @@ def _attended(canvas: "Canvas", change: Changed, before: "Plan", after: "Plan", 
     return torch.stack(maps).amax(0) if maps else None
 
 
-def _differing(canvas: "Canvas", before: "Plan", after: "Plan", clean: Tensor) -> Tensor:
+def differing(canvas: "Canvas", before: "Plan", after: "Plan", clean: Tensor) -> Tensor:
     """Where the model wants something else under the one prompt than under the other (DiffEdit, arXiv 2210.11427)."""
     bundle, total = canvas.bundle, torch.zeros(1, 1, *clean.shape[-2:])
     noise = canvas.noise(before)

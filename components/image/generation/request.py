@@ -16,6 +16,7 @@ SAMPLERS: Mapping[SamplerName, str] = dict(
 """Samplers by name, and what the field calls them."""
 
 
+MovingFormat = Literal["gif", "webp", "mp4"]
 MaskSource = Literal["attention", "difference", "judge", "none"]
 """Who says where an edit may draw: the cross-attention, the model's two answers, the judge's saliency; everywhere."""
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 from components.errors import RequestError
-from components.image.generation.modes import edit, image_to_image, text_to_image
+from components.image.generation.modes import animate, edit, image_to_image, interpolate, text_to_image
 from components.image.generation.request import GenerateRequest
 
 
@@ -27,8 +27,10 @@ class Mode:
 
 MODES: Mapping[str, Mode] = {
     "text_to_image": Mode(GenerateRequest, text_to_image.draw),
+    "animate": Mode(animate.AnimateRequest, animate.draw),
     "edit": Mode(edit.EditRequest, edit.draw),
     "image_to_image": Mode(image_to_image.ImageToImageRequest, image_to_image.draw),
+    "interpolate": Mode(interpolate.InterpolateRequest, interpolate.draw),
 }
 DEFAULT = "text_to_image"
 _OBJECT = TypeAdapter(dict[str, Any])

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from components.errors import RequestError
-from components.image.generation.moving import MEDIA_TYPES, check_format, read_moving, to_moving
+from components.image.generation.moving import MEDIA_TYPES, Shown, check_format, read_moving, to_moving
 
 FRAMES = [Image.new("RGB", (32, 16), (40 * at, 10, 200 - 40 * at)) for at in range(5)]
 FACTS = {"prompt": "青い髪, smile", "seed": 7}
@@ -17,7 +17,7 @@ FACTS = {"prompt": "青い髪, smile", "seed": 7}
 @pytest.mark.parametrize("form", ["gif", "webp"])
 @pytest.mark.parametrize("loop", [True, False])
 def test_frames_time_and_facts_come_back(form, loop):
-    content = to_moving(FRAMES, form, 8, FACTS, loop=loop)
+    content = to_moving([Shown(frame, 0.125) for frame in FRAMES], form, FACTS, loop=loop)
     frames, facts = read_moving(content)
     assert facts == FACTS
     for wanted, found in zip(FRAMES, frames, strict=True):
@@ -31,8 +31,8 @@ def test_frames_time_and_facts_come_back(form, loop):
 
 
 def test_equal_neighbours_of_a_gif_last_as_long_as_both():
-    frames = [FRAMES[0], FRAMES[0], FRAMES[4]]
-    with Image.open(io.BytesIO(to_moving(frames, "gif", 10, {}, loop=True))) as image:
+    frames = [Shown(FRAMES[at], 0.1) for at in (0, 0, 4)]
+    with Image.open(io.BytesIO(to_moving(frames, "gif", {}, loop=True))) as image:
         durations = []
         for at in range(image.n_frames):
             image.seek(at)
