@@ -35,7 +35,7 @@ def attention_map(
     """How much each place of a picture attends to some tokens, [1, 1, h, w] from 0 to 1.
 
     The mean over layers, heads and noise levels of what the picture's noised latents attend to. It runs the bundle's
-    own UNet with hooks: hold the engine's lock.
+    own UNet with hooks: nobody else may call it meanwhile (`PlainEngine.using`).
 
     Args:
         clean, noise: latents [1, C, h, w] of the picture, and standard normal ones.

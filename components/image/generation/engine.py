@@ -4,11 +4,10 @@ An engine is a bundle whose modules run elsewhere, plus a lock: several requests
 call at a time. How far it may stray is measured, never assumed: one picture is drawn with plain torch and with it.
 """
 
-import contextlib
 import copy
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,12 +48,6 @@ class Engine:
         """As Bundle.predict."""
         with self._lock:
             return self.bundle.predict(latents, t, condition, guidance)
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """While it lasts no other request calls the networks: for whoever puts hooks on them."""
-        with self._lock:
-            yield
 
     def encode_images(self, images: Tensor) -> Tensor:
         """As Bundle.encode_images."""

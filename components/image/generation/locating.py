@@ -90,8 +90,8 @@ def _attended(canvas: "Canvas", change: Changed, before: "Plan", after: "Plan", 
     for old, new in zip(change.old, change.new, strict=True):
         plan, words = (before, old) if old else (after, new)
         if places := token_places(canvas.bundle, plan.prompt, words):
-            with canvas.engine.alone():
-                maps.append(attention_map(canvas.bundle, clean, noise, plan.condition, places))
+            with canvas.plain.using(canvas.loras) as bundle:
+                maps.append(attention_map(bundle, clean, noise, plan.condition, places))
     return torch.stack(maps).amax(0) if maps else None
 
 
@@ -103,7 +103,7 @@ def differing(canvas: "Canvas", before: "Plan", after: "Plan", clean: Tensor) ->
     for level in LEVELS:
         t = level * len(bundle.schedule) // 1000
         noised = mixed(clean, noise, bundle.schedule.alphas[t]).to(bundle.device).repeat(2, 1, 1, 1)
-        answers = canvas.engine.predict(noised, torch.full((2,), t, device=bundle.device), both)
+        answers = canvas.predict(noised, torch.full((2,), t, device=bundle.device), both)
         apart = (answers[1] - answers[0]).abs().mean(0)[None, None].cpu()
         total += apart / apart.mean().clamp_min(1e-8)
     smooth = blurred(total, 1.0)

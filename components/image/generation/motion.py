@@ -96,7 +96,7 @@ def _grid(motion: Motion, angle: float, aspect: float, size: tuple[int, int]) ->
     if motion == "tilt":
         matrix = [[cos, sin / aspect, -pivot * sin / aspect], [-sin * aspect, cos, pivot * (1 - cos)]]
     else:
-        squash = 1 + abs(sin) / 2 + sin / 2  # looking down the face is foreshortened, up it hardly is
+        squash = 1 + (sin if sin > 0 else sin / 3)  # looking down a face is foreshortened more than looking up
         matrix = [[1, 0, 0], [0, squash, pivot * (1 - squash)]]
     grid = functional.affine_grid(torch.tensor([matrix], dtype=torch.float32), [1, 3, size[1], size[0]], False)
     return grid.to(torch.float32)

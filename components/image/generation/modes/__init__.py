@@ -13,7 +13,15 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 from components.errors import RequestError
-from components.image.generation.modes import animate, edit, image_to_image, interpolate, text_to_image
+from components.image.generation.modes import (
+    animate,
+    edit,
+    image_to_image,
+    inpaint,
+    interpolate,
+    text_to_image,
+    upscale,
+)
 from components.image.generation.request import GenerateRequest
 
 
@@ -30,7 +38,9 @@ MODES: Mapping[str, Mode] = {
     "animate": Mode(animate.AnimateRequest, animate.draw),
     "edit": Mode(edit.EditRequest, edit.draw),
     "image_to_image": Mode(image_to_image.ImageToImageRequest, image_to_image.draw),
+    "inpaint": Mode(inpaint.InpaintRequest, inpaint.draw),
     "interpolate": Mode(interpolate.InterpolateRequest, interpolate.draw),
+    "upscale": Mode(upscale.UpscaleRequest, upscale.draw),
 }
 DEFAULT = "text_to_image"
 _OBJECT = TypeAdapter(dict[str, Any])

@@ -6,12 +6,13 @@ that the picture was drawn from where its seed is known, else from the picture n
 
 import contextlib
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from components.errors import RequestError
 from components.image.generation.changes import Changed, changed
+from components.image.generation.modes.inpaint import composed
 from components.image.generation.pictures import Picture
 from components.image.generation.request import GenerateRequest, MaskSource
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 class EditRequest(GenerateRequest):
     """What a picture shows, and what of it shall become something else."""
 
+    best_of: ClassVar[bool] = False
     mode: Literal["edit"] = "edit"
     prompt: str = Field("", max_length=2000, description="What the picture shows; empty: what its own metadata says.")
     image: Picture | None = Field(
@@ -110,13 +112,10 @@ class CharacterTransformer:
 
 def inside(before: "Image.Image", after: "Image.Image", mask: "Tensor") -> "Image.Image":
     """The picture before, with what came after where the mask [1, 1, h, w] is; elsewhere bit by bit as it was."""
-    import numpy as np
-    from PIL import Image
     from torch.nn import functional
 
     wide = functional.interpolate(mask, (before.height, before.width), mode="bilinear", align_corners=False)
-    cover = Image.fromarray((wide[0, 0].clamp(0, 1) * 255).round().byte().numpy().astype(np.uint8), "L")
-    return Image.composite(after, before, cover)
+    return composed(before, after, wide[0, 0].clamp(0, 1).numpy())
 
 
 def draw(canvas: "Canvas", request: EditRequest) -> "Events":

@@ -1,6 +1,6 @@
 """Interpolation: from a picture to others through prompts, emotions and seeds, as a strip or a moving picture."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,7 @@ class KeyFrame(Frozen):
 class FramesRequest(GenerateRequest):
     """What interpolation and animation share."""
 
+    best_of: ClassVar[bool] = False
     frames: int = Field(12, strict=True, ge=2, le=64, description="Pictures in all, the key frames among them.")
     hold: bool = Field(
         True, description="Where keys differ by `change` alone: draw over only what the changes are about."
