@@ -1,4 +1,4 @@
-"""Cross-attention maps: which places of a picture the words of its prompt are read at (arXiv 2208.01626, 2210.04885)."""
+"""Cross-attention maps: where in a picture the words of its prompt are read (arXiv 2208.01626, 2210.04885)."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -29,9 +29,7 @@ def token_places(bundle: Bundle, prompt: str, words: str) -> list[int]:
 
 
 @torch.no_grad()
-def attention_map(
-    bundle: Bundle, clean: Tensor, noise: Tensor, condition: Condition, places: Sequence[int]
-) -> Tensor:
+def attention_map(bundle: Bundle, clean: Tensor, noise: Tensor, condition: Condition, places: Sequence[int]) -> Tensor:
     """How much each place of a picture attends to some tokens, [1, 1, h, w] from 0 to 1.
 
     The mean over layers, heads and noise levels of what the picture's noised latents attend to. It runs the bundle's

@@ -30,7 +30,6 @@ from components.image.generation.pictures import decoded
 from components.image.generation.request import GenerateRequest, SamplerName
 from components.image.generation.schedulers import choose_sampler
 from components.image.promptset import with_trigger
-
 from components.prompting.vocabulary import EMPTY, Vocabulary
 
 if TYPE_CHECKING:

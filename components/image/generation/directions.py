@@ -4,7 +4,6 @@
 `mean` is the difference between pictures of a value and pictures of its attribute's other values.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -117,9 +117,7 @@ def _linear(schedule: NoiseSchedule, timestep: int, alpha_prev: float) -> _Step 
     return _Step(timestep, a, b) if invertible else None
 
 
-def _back(
-    after: Tensor, step: _Step, condition: Condition, iterations: int, predict: Predict
-) -> tuple[Tensor, float]:
+def _back(after: Tensor, step: _Step, condition: Condition, iterations: int, predict: Predict) -> tuple[Tensor, float]:
     """The x of which the step makes `after`: one iteration from the best that was tried, whose error is the other."""
     at = torch.full((len(after),), step.timestep, device=after.device)
     size = after.flatten(1).norm(dim=1)

@@ -4,6 +4,7 @@ Frames at equal steps of the embedding jump where the model changes its mind. So
 pictures differ most until there are enough frames: as many pictures are drawn as are shown.
 """
 
+import itertools
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
@@ -71,7 +72,9 @@ class Way:
         noises = [initial_noise(canvas.bundle, [seed], size[1], size[0]) for seed in seeds]
         spare = [canvas.plan(*size, prompt=prompts[0]) for _ in range(count - len(plans))]
         held = hold and len(set(seeds)) == 1 and all(key.prompt is None for key in keys) and len(set(prompts)) > 1
-        return cls(canvas, [Key(*pair) for pair in zip(plans, noises, strict=True)], spare, held, closed and len(plans) > 1)
+        return cls(
+            canvas, [Key(*pair) for pair in zip(plans, noises, strict=True)], spare, held, closed and len(plans) > 1
+        )
 
     def frames(self) -> Generator[Preview, None, list[Frame]]:
         """Frames in order, as many as were planned, the keys among them."""
@@ -127,7 +130,7 @@ def widest(frames: Sequence[Frame]) -> int:
     """The place in the list behind which the way is halved: where neighbours differ most and are not too near."""
     gaps = [
         (b.place - a.place > NEAREST, distance(a.image, b.image), b.place - a.place)
-        for a, b in zip(frames, frames[1:], strict=False)
+        for a, b in itertools.pairwise(frames)
     ]
     return gaps.index(max(gaps))
 

@@ -1,8 +1,8 @@
 """A model's latents as a space to move in: between pictures, along attributes, and back to the noise.
 
-    editor = LatentSpaceEditor(bundle)
-    latents = editor.encode([picture])
-    editor.decode(editor.move(latents, {"hair_color=pink": 1.0}, directions))
+editor = LatentSpaceEditor(bundle)
+latents = editor.encode([picture])
+editor.decode(editor.move(latents, {"hair_color=pink": 1.0}, directions))
 """
 
 from collections.abc import Mapping, Sequence

@@ -30,7 +30,9 @@ _LEAST, _MOST = 0.01, 0.85
 """Share of the picture: outside of that nothing was found, and everything may change."""
 
 
-def locate(canvas: "Canvas", source: MaskSource, change: Changed, before: "Plan", after: "Plan", clean: Tensor) -> Tensor:
+def locate(
+    canvas: "Canvas", source: MaskSource, change: Changed, before: "Plan", after: "Plan", clean: Tensor
+) -> Tensor:
     """A mask [1, 1, h, w] from 0 to 1 of what a change may draw over; all ones where nothing was found.
 
     Args:

@@ -1,4 +1,4 @@
-"""How frames follow each other in time, and the motion of a head by an affine map of its picture, drawn over lightly."""
+"""How frames follow each other in time, and a head's motion by an affine map of its picture, drawn over lightly."""
 
 import math
 from collections.abc import Generator, Sequence
@@ -16,7 +16,7 @@ from components.image.generation.latent import to_images
 from components.image.generation.modes.animate import Easing, Motion
 
 STRENGTH = 0.3
-"""At which a moved picture is drawn over: enough to mend its border and its lines, too little to change what it shows."""
+"""At which a moved picture is drawn over: enough to mend border and lines, too little to change what it shows."""
 NECK = 0.85
 """Where a head turns, of the height from the top."""
 _SLOWEST = 3.0

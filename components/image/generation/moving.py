@@ -36,9 +36,7 @@ def check_format(name: MovingFormat) -> None:
         )
 
 
-def to_moving(
-    frames: Sequence[Shown], form: MovingFormat, facts: Mapping[str, Any], *, loop: bool
-) -> bytes:
+def to_moving(frames: Sequence[Shown], form: MovingFormat, facts: Mapping[str, Any], *, loop: bool) -> bytes:
     """A moving picture that says what made it, in `facts` (JSON).
 
     Args:
@@ -65,9 +63,7 @@ def _gif(frames: Sequence[Shown], facts: str, loop: bool) -> bytes:
     """All frames in one palette, made of all of them: one of each frame's own would flicker."""
     strip = Image.fromarray(np.concatenate([np.asarray(frame.image) for frame in frames]))
     palette = strip.quantize(256, Image.Quantize.MEDIANCUT)
-    still = [
-        Shown(frame.image.quantize(palette=palette, dither=Image.Dither.NONE), frame.seconds) for frame in frames
-    ]
+    still = [Shown(frame.image.quantize(palette=palette, dither=Image.Dither.NONE), frame.seconds) for frame in frames]
     options: dict[str, Any] = {"loop": 0} if loop else {}
     return _saved(still, "GIF", options | {"comment": facts.encode(), "optimize": False, "disposal": 1})
 
@@ -84,9 +80,8 @@ def _mp4(frames: Sequence[Shown], facts: str, loop: bool) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "moving.mp4"
-        writer = imageio_ffmpeg.write_frames(
-            str(path), frames[0].image.size, fps=_MP4_FPS, macro_block_size=2, output_params=["-metadata", f"comment={facts}"]
-        )
+        options: dict[str, Any] = {"macro_block_size": 2, "output_params": ["-metadata", f"comment={facts}"]}
+        writer = imageio_ffmpeg.write_frames(str(path), frames[0].image.size, fps=_MP4_FPS, **options)
         writer.send(None)
         for frame in frames:
             for _ in range(max(round(frame.seconds * _MP4_FPS), 1)):

@@ -1,7 +1,7 @@
 """What can be asked of an image model. No torch here: a server checks requests before a model is loaded."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator
 

@@ -19,7 +19,13 @@ class KeyFrame(Frozen):
     change: dict[str, str] = Field(
         default_factory=dict, max_length=16, description="Attribute -> value, or words of the prompt -> other words."
     )
-    seed: int | None = Field(None, strict=True, ge=0, le=MAX_SEED, description="Null: the request's.")
+    seed: int | None = Field(
+        None,
+        strict=True,
+        ge=0,
+        le=MAX_SEED,
+        description="Of its first noise; what a student adds between its steps stays the request's.",
+    )
 
 
 class FramesRequest(GenerateRequest):
