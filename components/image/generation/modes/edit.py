@@ -101,7 +101,7 @@ class CharacterTransformer:
 
         facts: dict[str, Any] = {}
         if self.request.image is not None:
-            with contextlib.suppress(ValueError):  # somebody else's text chunk
+            with contextlib.suppress(RequestError):  # no PNG
                 facts = read_png(content_of(self.request.image, "image"))
         if not facts.get("prompt"):
             raise RequestError(
