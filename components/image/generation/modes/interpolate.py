@@ -34,7 +34,9 @@ class FramesRequest(GenerateRequest):
     best_of: ClassVar[bool] = False
     frames: int = Field(12, strict=True, ge=2, le=64, description="Pictures in all, the key frames among them.")
     hold: bool = Field(
-        True, description="Where keys differ by `change` alone: draw over only what the changes are about."
+        False,
+        description="Where keys differ by `change` alone: draw over only what the changes are about. The rest then stays to "
+        "the bit, but an emotion is reached less often.",
     )
     fps: float = Field(8, ge=1, le=30, description="Frames a second.")
 
