@@ -167,9 +167,7 @@ def edit(
     ] = None,
     prompt: Annotated[str | None, typer.Option(help="What the picture shows; one of Kyara's says it itself.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Equal seeds give equal pictures.")] = None,
-    strength: Annotated[
-        float | None, typer.Option(help="How far a given picture is drawn anew where it changes.")
-    ] = None,
+    strength: Annotated[float | None, typer.Option(help="How far a given picture is drawn anew.")] = None,
     mask: Annotated[str | None, typer.Option(help="Who says where: difference, attention, judge or none.")] = None,
     overrides: RequestFields = None,
     out: Annotated[Path, typer.Option(help="PNG file.")] = Path("out/edited.png"),
