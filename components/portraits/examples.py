@@ -9,7 +9,6 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 import resvg_py
@@ -230,7 +229,5 @@ def _pixels(document: str, size: int) -> Image.Image:
     return Image.open(io.BytesIO(bytes(png))).convert("RGB")
 
 
-@cache
-def open_examples() -> PortraitExamples:
-    """The plug-in."""
-    return PortraitExamples()
+EXAMPLES = PortraitExamples()
+"""The plug-in."""
