@@ -24,7 +24,7 @@ from components.artifact import Artifact, digest_of, open_sealed, replacing, sea
 from components.contracts import CALIBRATION, METRICS
 from components.errors import ModelError
 from components.image import promptset
-from components.image.generation.request import GenerateRequest as Request
+from components.image.generation.modes import Request
 from components.image.recipe import EvaluateConfig, ImagePackage, ImageRecipe, JudgeConfig, ModelConfig
 from components.plugins import dotted
 from components.recipe import Frozen

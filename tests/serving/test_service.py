@@ -21,6 +21,7 @@ from components.artifact import point
 from components.settings import settings
 from flows.package import build
 from flows.server import Server
+from serving.body_limit import LIMIT
 from tests.promoted import home, tiny_recipe, tiny_version
 
 SLOW = {"steps": 50, "width": 64, "height": 64}
@@ -119,10 +120,10 @@ def test_wrong_values_are_400_also_those_that_only_the_model_knows(
 
 def test_a_large_body_is_413(server: Server) -> None:
     def stream() -> Iterator[bytes]:
-        for _ in range(80):
-            yield b" " * 1024
+        for _ in range(LIMIT // 2**20 + 1):
+            yield b" " * 2**20
 
-    for content in (b" " * 80_000, stream()):
+    for content in (b" " * (LIMIT + 1), stream()):
         headers = {"Content-Type": "application/json"}
         response = httpx.post(f"{server.url}/generate", content=content, headers=headers, timeout=10, trust_env=False)
         assert response.status_code == 413

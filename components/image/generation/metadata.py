@@ -8,8 +8,10 @@ from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from pydantic import BaseModel
 
-from components.image.generation.request import SAMPLERS
+from components.image.generation.pictures import Picture
+from components.image.generation.request import SAMPLERS, GenerateRequest
 
 # zlib's fastest level: a third of the time of the default for a tenth more bytes on line art.
 COMPRESSION = 1
@@ -40,6 +42,29 @@ def parameters(facts: Mapping[str, Any]) -> str:
         lines.append(f"Negative prompt: {facts['negative_prompt']}")
     lines.append(", ".join(f"{name}: {value}" for name, value in pairs.items()))
     return "\n".join(lines)
+
+
+def told(request: GenerateRequest) -> dict[str, Any]:
+    """A request's mode and that mode's own fields as JSON, each picture as its digest."""
+    own = {
+        name: getattr(request, name) for name in type(request).model_fields if name not in GenerateRequest.model_fields
+    }
+    return {"mode": request.mode, **{name: _without_pictures(_plain(value)) for name, value in own.items()}}
+
+
+def _plain(value: Any) -> Any:
+    """Nested models as mappings; pictures stay what they are."""
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _without_pictures(value: Any) -> Any:
+    if isinstance(value, Picture):
+        return value.digest
+    if isinstance(value, Mapping):
+        return {key: _without_pictures(each) for key, each in value.items()}
+    return [_without_pictures(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def to_png(image: Image.Image, facts: Mapping[str, Any]) -> bytes:

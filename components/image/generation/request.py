@@ -1,6 +1,6 @@
 """What can be asked of an image model. No torch here: a server checks requests before a model is loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator
@@ -17,8 +17,11 @@ SAMPLERS: Mapping[SamplerName, str] = dict(
 
 
 class GenerateRequest(Frozen):
-    """What a user asks for. Wrong values raise RequestError, which names every one of them."""
+    """What a user asks for: text to image, and what every other mode shares. Wrong values raise RequestError, which
+    names every one of them.
+    """
 
+    mode: str = Field("text_to_image", description="A row of the table of modes (`components.image.generation.modes`).")
     prompt: str = Field(min_length=1, max_length=2000, description="What to draw.")
     negative_prompt: str = Field(
         "", max_length=2000, description="What to move away from; has an effect above guidance 1."
@@ -37,6 +40,15 @@ class GenerateRequest(Frozen):
     strict: bool = Field(False, description="Refuse a prompt that can be read in several ways.")
     trigger: bool = Field(True, description="Put the model's trigger word first, where it is not.")
 
+    @field_validator("mode")
+    @classmethod
+    def _own_mode(cls, value: str) -> str:
+        """A class is of one mode; `modes.parse` picks the class."""
+        own = cls.model_fields["mode"].default
+        if value != own:
+            raise ValueError(f"expected {own!r}")
+        return value
+
     @field_validator("sampler", mode="before")
     @classmethod
     def _by_label(cls, value: Any) -> Any:
@@ -48,17 +60,21 @@ class GenerateRequest(Frozen):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise RequestError(f"the request is wrong: {'; '.join(map(_sentence, error.errors()))}.") from error
-        if not self.prompt.strip():
+            fields = type(self).model_fields
+            raise RequestError(
+                f"the request is wrong: {'; '.join(_sentence(each, fields) for each in error.errors())}."
+            ) from error
+        if not self.prompt.strip() and type(self).model_fields["prompt"].is_required():
             raise RequestError(f"the request is wrong: prompt: {self.prompt!r} is empty.")
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: Any, fields: Iterable[str]) -> str:
     """One pydantic error as: field, value, what was expected."""
     field = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{field}: no such field; known: {', '.join(GenerateRequest.model_fields)}"
+        return f"{field}: no such field; known: {', '.join(fields)}"
     if error["type"] == "missing":
         return f"{field}: missing"
-    value = repr(error["input"])
+    given = error["input"]
+    value = repr(given[:80] if isinstance(given, str) else given)
     return f"{field}: {value if len(value) <= 80 else value[:77] + '…'} is wrong: {error['msg']}"
