@@ -68,23 +68,26 @@ def _draw(config: ControlDatasetConfig, out: Path, log: RunLog) -> None:
     assert config.examples is not None
     examples: Examples = plugin("examples", config.examples)
     side = config.model.resolution
-    parts = {"train": (config.count, False), "val": (config.held_out, True)}
+    seed = config.seed
+    parts = {
+        "train": examples.draw(config.count, seed, side),
+        "val": examples.draw(config.held_out, seed, side, held_out=True),
+        "read": examples.draw(config.read_count, seed, side, groups=config.read_groups),
+    }
+    total = config.count + config.held_out + config.read_count
     samples: list[dict[str, Any]] = []
     faces: dict[str, Any] = {}
     latents: dict[str, Tensor] = {}
     bundle = load_bundle(config.model)
     (out / "images").mkdir(parents=True, exist_ok=True)
-    shown = chain.from_iterable(
-        ((split, row) for row in examples.draw(count, config.seed, side, held_out=held_out))
-        for split, (count, held_out) in parts.items()
-    )
+    shown = chain.from_iterable(((split, row) for row in rows) for split, rows in parts.items())
     for batch in _batches(shown, _ENCODED_TOGETHER):
         named = [(_keep(row, out / "images"), split, row) for split, row in batch]
         encoded = bundle.encode_images(torch.stack([pixels(row.picture) for _, _, row in named])).cpu()
         for (key, split, row), value in zip(named, encoded, strict=True):
             samples.append(_sample(key, split, row, examples))
             faces[key], latents[key] = row.face.as_json(), value.contiguous()
-        log.progress(len(samples), config.count + config.held_out, unit="picture")
+        log.progress(len(samples), total, unit="picture")
     samples = list({sample["id"]: sample for sample in samples}.values())
     _save(out / "latents.safetensors", latents)
     _save(out / "text.safetensors", encode_captions(bundle, [""], log))

@@ -22,6 +22,10 @@ class ControlDatasetSection(DatasetSection):
     )
     count: Count = Field(4000, description="Pictures that the recipe's examples draw for training.")
     held_out: Count = Field(128, description="Pictures that they draw for measuring, of what training never sees.")
+    read_groups: tuple[str, ...] = Field(
+        (), description="Further groups (styles) whose key points are learnt to be read, and which nothing else sees."
+    )
+    read_count: int = Field(0, ge=0, description="Pictures of `read_groups`.")
 
 
 class ControlTrainSection(Frozen):
