@@ -5,9 +5,12 @@ in between  the best of a few, by the judge that the confidence was learnt from
 unsure      where words are in doubt: nothing; the nearest readings are offered instead of a guess
 """
 
+import io
 import secrets
 import time
+import zipfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from components.image.families.bundle import Bundle
 from components.image.generation.canvas import Canvas, Drawn
 from components.image.generation.engine import Engine, build_engine
 from components.image.generation.latent import load_variant
+from components.image.generation.loras import PlainEngine, without_tags
 from components.image.generation.metadata import to_png
 from components.image.generation.modes import MODES
 from components.image.generation.request import MAX_SEED, GenerateRequest
@@ -42,7 +46,9 @@ class ImageGenerator:
     def __init__(
         self, bundle: Bundle, promoted: PromotedModel, engine: Engine, reader: RobustPromptGenerator | None = None
     ) -> None:
-        self.bundle, self.promoted, self.engine, self.reader = bundle, promoted, engine, reader
+        self.bundle, self.promoted, self.reader = bundle, promoted, reader
+        self.plain = PlainEngine.of(bundle)
+        self.engine = self.plain if engine.kind == "eager" else engine
 
     @classmethod
     def load(
@@ -102,13 +108,16 @@ class ImageGenerator:
                 then offers the nearest readings.
         """
         started = time.perf_counter()
+        request = without_tags(request)
         prompt = read(request, self.reader)
         self._refuse_doubt(request, prompt)
         asked = worded(request, prompt, self.promoted.card.trigger, self.bundle.count_tokens)
-        drawn = yield from self._best(asked, self._tries(request, prompt), prompt, previews)
-        facts = drawn.facts if prompt is None else {**drawn.facts, "confidence": round(prompt.confidence, 4)}
-        content = to_png(drawn.image, facts) if drawn.content is None else drawn.content
-        yield Done(content, drawn.media_type, facts, time.perf_counter() - started)
+        tries = self._tries(request, prompt)
+        drawn = yield from self._several(asked, max(tries, request.n), previews)
+        if tries > 1:
+            drawn = [self._best(drawn, prompt)]
+        found = {} if prompt is None else {"confidence": round(prompt.confidence, 4)}
+        yield packed([replace(each, facts={**each.facts, **found}) for each in drawn], time.perf_counter() - started)
 
     def answer(self, request: GenerateRequest) -> Done:
         """`run` without the events."""
@@ -130,25 +139,28 @@ class ImageGenerator:
     def _tries(self, request: GenerateRequest, prompt: RobustPrompt | None) -> int:
         """Pictures of which the best is kept. A request that names its seed gets that very picture."""
         here = settings()
-        if prompt is None or request.seed is not None or prompt.confidence >= here.prompts_sure or self.judge is None:
+        if prompt is None or request.seed is not None or request.n > 1 or self.judge is None:
             return 1
-        return here.prompts_best_of
+        return 1 if prompt.confidence >= here.prompts_sure else here.prompts_best_of
 
-    def _best(
-        self, request: GenerateRequest, tries: int, prompt: RobustPrompt | None, previews: bool
-    ) -> Generator[Preview, None, Drawn]:
-        """Of `tries` pictures at neighbouring seeds the one that shows most of what was asked; the first of equals."""
+    def _several(
+        self, request: GenerateRequest, count: int, previews: bool
+    ) -> Generator[Preview, None, Sequence[Drawn]]:
+        """`count` answers at neighbouring seeds."""
         start = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
         drawn: list[Drawn] = []
-        for turn in range(tries):
+        for turn in range(count):
             seed = (start + turn) % (MAX_SEED + 1)
             for event in self._draw(request, seed, previews):
                 if isinstance(event, Drawn):
                     drawn.append(event)
                 else:
-                    yield Preview(turn * event.total + event.done, tries * event.total, event.content)
-        if tries == 1 or prompt is None or self.judge is None:
-            return drawn[0]
+                    yield Preview(turn * event.total + event.done, count * event.total, event.content)
+        return drawn
+
+    def _best(self, drawn: Sequence[Drawn], prompt: RobustPrompt | None) -> Drawn:
+        """The one that shows most of what was asked; the first of equals."""
+        assert prompt is not None
         shown = self._shown(drawn, prompt.draft.asked)
         return drawn[shown.index(max(shown))]
 
@@ -159,5 +171,24 @@ class ImageGenerator:
 
     def _draw(self, request: GenerateRequest, seed: int, previews: bool) -> Iterator[Preview | Drawn]:
         """One answer, by the mode of the request."""
-        canvas = Canvas(self.promoted, self.bundle, self.engine, request, seed, previews)
+        canvas = Canvas(
+            self.promoted, self.bundle, self.engine, self.plain, request, seed, previews, pictures=request.n
+        )
         return MODES[request.mode].draw(canvas, request)
+
+
+def packed(drawn: Sequence[Drawn], seconds: float) -> Done:
+    """One answer as it is; several as a ZIP of files named by their seeds, whose metadata are listed as `pictures`."""
+    if len(drawn) == 1:
+        return Done(_content(drawn[0]), drawn[0].media_type, drawn[0].facts, seconds)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for each in drawn:
+            name = f"{each.facts['seed']}.{each.media_type.rpartition('/')[2]}"
+            archive.writestr(zipfile.ZipInfo(name), _content(each))  # without a time: equal requests, equal bytes
+    facts = {**drawn[0].facts, "pictures": [each.facts for each in drawn]}
+    return Done(buffer.getvalue(), "application/zip", facts, seconds)
+
+
+def _content(drawn: Drawn) -> bytes:
+    return to_png(drawn.image, drawn.facts) if drawn.content is None else drawn.content

@@ -24,6 +24,7 @@ from components.image.generation.cost import check_cost, cost
 from components.image.generation.engine import Engine
 from components.image.generation.guidance import Guidance
 from components.image.generation.latent import Keep, Predict, initial_noise, sample, steps_from, to_images
+from components.image.generation.loras import Loras, PlainEngine
 from components.image.generation.metadata import kyara_version, told
 from components.image.generation.pictures import decoded
 from components.image.generation.request import GenerateRequest, SamplerName
@@ -71,12 +72,15 @@ class Plan:
 class Canvas:
     """One request on one model. `pictures` of equal cost are drawn for it in all, of which this is one.
 
-    `bundle` is the model in plain torch, whose UNet is the only one; `engine` runs it, or what was made of it.
+    `bundle` is the model in plain torch, whose UNet is the only one; `engine` runs it, or what was made of it, and
+    `plain` runs it as it is: `use_plain` is for modes that need more of the UNet than a converted one gives. A request
+    with LoRAs is drawn so as well.
     """
 
     promoted: "PromotedModel"
     bundle: Bundle
     engine: Engine
+    plain: PlainEngine
     request: GenerateRequest
     seed: int
     previews: bool = False
@@ -86,14 +90,44 @@ class Canvas:
     _total: int = 0
     _done: int = 0
 
+    def __post_init__(self) -> None:
+        if self.request.loras:
+            self.use_plain()
+            with self.plain.using(self.loras):
+                """Refuses here, before anything is drawn, what cannot be loaded."""
+
+    @property
+    def loras(self) -> Loras:
+        """Of this request, in order."""
+        return tuple(self.request.loras.items())
+
+    def use_plain(self) -> None:
+        """Draw with plain torch."""
+        self.engine = self.plain
+
+    def predict(self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
+        """The UNet's output with this request's LoRAs, as Bundle.predict."""
+        if not self.loras:
+            return self.engine.predict(latents, t, condition, guidance)
+        with torch.no_grad(), self.plain.using(self.loras) as bundle:
+            return bundle.predict(latents, t, condition, guidance)
+
     def size(self, width: int | None = None, height: int | None = None) -> tuple[int, int]:
         """Width and height in pixels: the request's, else the given ones, else the model's own.
 
         The UNet halves latents at every level but the last, so sides are multiples. Raises RequestError.
         """
         own = self.promoted.card.model.resolution
-        width, height = self.request.width or width or own, self.request.height or height or own
-        unit = self.bundle.scale * 2 ** (len(self.bundle.unet.config.block_out_channels) - 1)
+        return self.checked(self.request.width or width or own, self.request.height or height or own)
+
+    @property
+    def unit(self) -> int:
+        """Pixels of which a side is a multiple."""
+        return int(self.bundle.scale * 2 ** (len(self.bundle.unet.config.block_out_channels) - 1))
+
+    def checked(self, width: int, height: int) -> tuple[int, int]:
+        """A size that this model can draw. Raises RequestError."""
+        own, unit = self.promoted.card.model.resolution, self.unit
         for name, side in (("width", width), ("height", height)):
             if side % unit or side > LARGEST * own:
                 raise RequestError(f"{name} {side} is wrong: expected a multiple of {unit}, at most {LARGEST * own}.")
@@ -151,14 +185,14 @@ class Canvas:
             noise: None: of the seed.
             clean: latents of a given picture, where `strength` < 1.
             keep: what stays as it is (inpainting).
-            predict: None: the engine's UNet.
+            predict: None: `self.predict`.
         """
         latents = clean
         asked = plan.guidance.asked
         for _, latents in sample(
             self.bundle, plan.condition, plan.negative, noise=self.noise(plan) if noise is None else noise,
             steps=plan.steps, guidance=asked, kind=plan.sampler, seeds=[self.seed], clean=clean,
-            strength=plan.strength, keep=keep, predict=predict or self.engine.predict,
+            strength=plan.strength, keep=keep, predict=predict or self.predict,
         ):  # fmt: skip
             yield self.step(latents)
         assert latents is not None, "strength 0 needs the latents of a picture"
@@ -197,16 +231,17 @@ class Canvas:
         return Drawn(image, self.facts(plan, image, **more))
 
     def facts(self, plan: Plan, image: Image.Image, **more: Any) -> dict[str, Any]:
-        """What made the picture (JSON)."""
+        """What made the picture (JSON); `request` in it makes it again."""
         card, request = self.promoted.card, self.request
         return {
-            **told(request),
+            "mode": request.mode,
             "prompt": plan.prompt,
             "negative_prompt": request.negative_prompt,
             "seed": self.seed,
             "steps": plan.steps,
             "sampler": plan.sampler,
             "guidance_scale": plan.guidance.scale,
+            "loras": dict(request.loras),
             "warnings": [*plan.guidance.warnings(request.negative_prompt), *self.warnings],
             "width": image.width,
             "height": image.height,
@@ -216,8 +251,14 @@ class Canvas:
             "license": card.license,
             "engine": self.engine.name,
             "kyara": kyara_version(),
+            "request": self._again(plan),
             **more,
         }
+
+    def _again(self, plan: Plan) -> dict[str, Any]:
+        """The request that gives this very picture: nothing left to chance, to a reader or to defaults."""
+        known = {"seed": self.seed, "steps": plan.steps, "sampler": plan.sampler, "raw": True, "strict": False, "n": 1}
+        return told(self.request.model_copy(update=known))
 
     def _chunks(self, *prompts: str) -> int:
         """Chunks of the text encoder's length that hold all of the longest prompt."""

@@ -45,11 +45,11 @@ def parameters(facts: Mapping[str, Any]) -> str:
 
 
 def told(request: GenerateRequest) -> dict[str, Any]:
-    """A request's mode and that mode's own fields as JSON, each picture as its digest."""
-    own = {
-        name: getattr(request, name) for name in type(request).model_fields if name not in GenerateRequest.model_fields
-    }
-    return {"mode": request.mode, **{name: _without_pictures(_plain(value)) for name, value in own.items()}}
+    """What a request says beyond its class's defaults, as JSON, each picture as its digest."""
+    values = {name: getattr(request, name) for name in type(request).model_fields}
+    default = {name: field.get_default(call_default_factory=True) for name, field in type(request).model_fields.items()}
+    asked = {name: value for name, value in values.items() if name == "mode" or value != default[name]}
+    return {name: _without_pictures(_plain(value)) for name, value in asked.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """What can be asked of an image model. No torch here: a server checks requests before a model is loaded."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -9,6 +9,9 @@ from components.errors import RequestError
 from components.recipe import Frozen
 
 MAX_SEED = 2**32 - 1
+MOST_PICTURES = 16
+HEAVIEST_LORA = 4.0
+MOST_LORAS = 8
 SamplerName = Literal["lcm", "ddim", "euler_a", "dpmpp_2m", "unipc"]
 SAMPLERS: Mapping[SamplerName, str] = dict(
     zip(get_args(SamplerName), ("LCM", "DDIM", "Euler a", "DPM++ 2M", "UniPC"), strict=True)
@@ -36,6 +39,14 @@ class GenerateRequest(Frozen):
     )
     width: int | None = Field(None, strict=True, ge=32, le=4096, description="Pixels; null: the model's own.")
     height: int | None = Field(None, strict=True, ge=32, le=4096, description="Pixels; null: the model's own.")
+    n: int = Field(
+        1, strict=True, ge=1, le=MOST_PICTURES, description="Pictures at consecutive seeds; several come as a ZIP file."
+    )
+    loras: dict[str, Annotated[float, Field(ge=-HEAVIEST_LORA, le=HEAVIEST_LORA)]] = Field(
+        default_factory=dict,
+        max_length=MOST_LORAS,
+        description="LoRAs of KYARA_LORAS by name, with weights; `<lora:name:0.8>` in the prompt does the same.",
+    )
     raw: bool = Field(False, description="Give the model the prompt as it is typed; it is read and mended otherwise.")
     strict: bool = Field(False, description="Refuse a prompt that can be read in several ways.")
     trigger: bool = Field(True, description="Put the model's trigger word first, where it is not.")

@@ -1,53 +1,28 @@
 """Image to image on a tiny promoted model: what strength means for a student and for usual samplers."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from components.errors import RequestError
 from components.image.generation.canvas import pixels
 from components.image.generation.latent import load_variant, sample, steps_from
 from components.image.generation.modes.image_to_image import ImageToImageRequest
-from components.image.generation.pictures import picture_of
 from components.image.generation.schedulers import SCHEDULERS
-from components.image.generator import GenerateRequest, ImageGenerator
-from tests.promoted import tiny_version
+from components.image.generator import GenerateRequest
+from tests.components.image.generation.pictures import base64_of, gradient, seen
 from tests.tiny import tiny_model, tiny_sd15
 
 
-@pytest.fixture(scope="module")
-def generator(tmp_path_factory):
-    return ImageGenerator.load(tiny_version(tmp_path_factory.mktemp("models"), "1"), engine="eager")
-
-
-def file_of(image, kind="PNG"):
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return picture_of(buffer.getvalue())
-
-
-def gradient(size=(32, 32)):
-    rows = np.linspace(0, 255, size[1], dtype=np.uint8)[:, None, None]
-    return Image.fromarray(np.broadcast_to(rows, (size[1], size[0], 3)).copy())
-
-
 def asked(**fields):
-    return ImageToImageRequest(**{"prompt": "a girl", "seed": 3, "image": file_of(gradient()), **fields})
+    return ImageToImageRequest(**{"prompt": "a girl", "seed": 3, "image": base64_of(gradient()), **fields})
 
 
-def seen(done):
-    with Image.open(io.BytesIO(done.content)) as image:
-        return np.asarray(image).astype(int)
-
-
-def test_strength_says_how_much_of_the_picture_is_left(generator):
-    through_vae = seen(generator.answer(asked(strength=0)))
-    expected = generator.bundle.decode_latents(generator.bundle.encode_images(pixels(gradient())))
+def test_strength_says_how_much_of_the_picture_is_left(tiny_generator):
+    through_vae = seen(tiny_generator.answer(asked(strength=0)))
+    expected = tiny_generator.bundle.decode_latents(tiny_generator.bundle.encode_images(pixels(gradient())))
     assert np.abs(through_vae - (expected[0].permute(1, 2, 0) * 255).round().numpy().astype(int)).max() <= 1
-    far = [np.abs(seen(generator.answer(asked(strength=each))) - through_vae).mean() for each in (0.1, 0.5, 1.0)]
+    far = [np.abs(seen(tiny_generator.answer(asked(strength=each))) - through_vae).mean() for each in (0.1, 0.5, 1.0)]
     assert 0 < far[0] < far[1] < far[2]
 
 
@@ -73,32 +48,32 @@ def test_usual_samplers_leave_the_first_steps_out(kind):
     assert far[0] < far[1] < far[2]
 
 
-def test_a_student_spreads_its_steps_below_the_strength(generator):
-    bundle = generator.bundle
+def test_a_student_spreads_its_steps_below_the_strength(tiny_generator):
+    bundle = tiny_generator.bundle
     assert [steps_from(bundle, 4, "lcm", each) for each in (1.0, 0.3, 0.04, 0.01, 0)] == [4, 4, 2, 1, 0]
-    events = list(generator.run(asked(strength=0.04)))
+    events = list(tiny_generator.run(asked(strength=0.04)))
     assert [(event.done, event.total) for event in events[:-1]] == [(1, 2), (2, 2)]
 
 
-def test_seeds_and_previews(generator):
-    events = list(generator.run(asked(strength=0.5), previews=True))
+def test_seeds_and_previews(tiny_generator):
+    events = list(tiny_generator.run(asked(strength=0.5), previews=True))
     assert all(event.content for event in events[:-1]) and len(events) == 5
-    assert events[-1].content == generator.answer(asked(strength=0.5)).content
-    assert events[-1].content != generator.answer(asked(strength=0.5, seed=4)).content
+    assert events[-1].content == tiny_generator.answer(asked(strength=0.5)).content
+    assert events[-1].content != tiny_generator.answer(asked(strength=0.5, seed=4)).content
 
 
-def test_the_picture_says_how_it_was_made_and_not_what_from(generator):
-    done = generator.answer(asked(strength=0.25))
-    assert done.metadata["mode"] == "image_to_image" and done.metadata["strength"] == 0.25
-    assert done.metadata["image"] == asked().image.digest
+def test_the_picture_says_how_it_was_made_and_not_what_from(tiny_generator):
+    done = tiny_generator.answer(asked(strength=0.25))
+    assert done.metadata["mode"] == "image_to_image" and done.metadata["request"]["strength"] == 0.25
+    assert done.metadata["request"]["image"] == asked().image.digest
 
 
-def test_a_picture_is_drawn_at_its_own_size_or_resized_where_asked(generator):
-    assert seen(generator.answer(asked(image=file_of(gradient((64, 32)))))).shape == (32, 64, 3)
-    odd = file_of(gradient((33, 47)))
+def test_a_picture_is_drawn_at_its_own_size_or_resized_where_asked(tiny_generator):
+    assert seen(tiny_generator.answer(asked(image=base64_of(gradient((64, 32)))))).shape == (32, 64, 3)
+    odd = base64_of(gradient((33, 47)))
     with pytest.raises(RequestError, match=r"image has 33x47 pixels: width 33 is wrong"):
-        generator.answer(asked(image=odd))
-    assert seen(generator.answer(asked(image=odd, width=32, height=64))).shape == (64, 32, 3)
+        tiny_generator.answer(asked(image=odd))
+    assert seen(tiny_generator.answer(asked(image=odd, width=32, height=64))).shape == (64, 32, 3)
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.01, float("nan"), "much"])
@@ -107,13 +82,13 @@ def test_strength_lies_between_zero_and_one(strength):
         asked(strength=strength)
 
 
-def test_only_the_steps_that_are_made_cost(generator, monkeypatch):
+def test_only_the_steps_that_are_made_cost(tiny_generator, monkeypatch):
     from components.settings import settings
 
     monkeypatch.setenv("KYARA_REQUEST_COST", "2")
     settings.cache_clear()
-    generator.answer(asked(strength=0.04))
+    tiny_generator.answer(asked(strength=0.04))
     with pytest.raises(RequestError, match="costs 4"):
-        generator.answer(asked(strength=0.5))
+        tiny_generator.answer(asked(strength=0.5))
     with pytest.raises(RequestError, match="costs 4"):
-        generator.answer(GenerateRequest(prompt="a"))
+        tiny_generator.answer(GenerateRequest(prompt="a"))
