@@ -1,4 +1,4 @@
-"""What a recipe plugs in by name, as dotted strings: judges of what a model makes, readers of what users type, examples.
+"""What a recipe plugs in by name, as dotted strings: judges of pictures, readers of what users type, examples.
 
 A name stands here, or is `package.module:object` itself (one's own judge, in a file beside the recipe's project).
 """

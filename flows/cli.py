@@ -180,11 +180,11 @@ def worker() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="quality, or prompts")],
+    name: Annotated[str, typer.Argument(help="quality, prompts, outside or modes")],
     out: Annotated[Path, typer.Option(help="JSON file of the metrics; pictures go beside it.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="Whose sealed outputs are measured.")] = DEMO,
     modes: Annotated[
-        str, typer.Option(help="current, or both: train the other distill mode too and compare.")
+        str, typer.Option(help="quality: current, or both distill modes. modes: which, by comma; current is all.")
     ] = "current",
     overrides: Overrides = None,
 ) -> None:

@@ -107,6 +107,7 @@ def _kept_ready(version: ModelVersion, folder: Path, log: RunLog) -> Promotion:
     """Accepted, and no champion: others use it from its folder."""
     changed = version.tags["state"] != ACCEPTED
     tracking.tag_version(version, {"state": ACCEPTED})
+    artifact.make_ready(folder, version.number)
     log.message(f"version {version.number} is registered and ready to be used; it serves nobody by itself")
     return Promotion(version, folder / version.number, changed)
 

@@ -49,9 +49,7 @@ _STYLES: Mapping[str, _Style] = {
     "adventurer": _Style((0.475, 0.52), (0.29, 0.27), "eyes", "mouth", ("hair", "glasses"), "left"),
     "toon-head": _Style((0.50, 0.52), (0.21, 0.25), "eyes", "mouth", ("hair",), "right"),
     "micah": _Style((0.50, 0.46), (0.22, 0.27), "eyes", "mouth", ("hair", "glasses"), "right"),
-    "open-peeps": _Style(
-        (0.55, 0.53), (0.19, 0.24), "expression", "expression", ("accessories",), "right", nose=0.575
-    ),
+    "open-peeps": _Style((0.55, 0.53), (0.19, 0.24), "expression", "expression", ("accessories",), "right", nose=0.575),
     "lorelei": _Style((0.55, 0.49), (0.20, 0.28), "eyes", "mouth", ("glasses",), "right"),
 }
 """By eye, from drawings of every style; `nose`: above it are the eyes, below the mouth, where one part draws both."""
@@ -117,14 +115,21 @@ class PortraitExamples:
     license, artist = "CC-BY-4.0", "see data/ATTRIBUTION.md"
 
     def draw(
-        self, count: int, seed: int, size: int, *, held_out: bool = False, groups: Sequence[str] = ()
+        self,
+        count: int,
+        seed: int,
+        size: int,
+        *,
+        held_out: bool = False,
+        groups: Sequence[str] = (),
+        named: bool = True,
     ) -> Iterator[Example]:
         rng = random.Random(f"examples/{seed}/{held_out}")
         for portrait in sample_portraits(count, seed, tuple(groups) or BASE_STYLES, held_out):
-            yield example(portrait, rng, size)
+            yield example(portrait, rng, size, named=named)
 
 
-def example(portrait: Portrait, rng: random.Random, size: int) -> Example:
+def example(portrait: Portrait, rng: random.Random, size: int, *, named: bool = True) -> Example:
     """A portrait seen from anywhere between its own framing and another one's."""
     document = svg(portrait)
     framings = {name: rng.choice(values(portrait.style, name)) for name in _LAYOUT}
@@ -132,7 +137,8 @@ def example(portrait: Portrait, rng: random.Random, size: int) -> Example:
     camera = Camera.of(document).towards(Camera.of(svg(other)), rng.random())
     face = keypoints(portrait.style, document, camera)
     said = replace(portrait, attributes={k: v for k, v in portrait.attributes.items() if k not in (*_LAYOUT, "facing")})
-    words = tuple(dict.fromkeys(caption(said, rng, style_word=portrait.style) for _ in range(_CAPTIONS)))
+    style = portrait.style if named else None
+    words = tuple(dict.fromkeys(caption(said, rng, style_word=style) for _ in range(_CAPTIONS)))
     return Example(_pixels(_seen_by(document, camera), size), words, face, portrait.style)
 
 
@@ -198,7 +204,7 @@ def _middle(part: NDArray[np.bool_]) -> tuple[float, float]:
 
 def _corners(part: NDArray[np.bool_]) -> tuple[tuple[float, float], tuple[float, float]]:
     """The mouth's left and right end, at its middle height."""
-    rows, columns = np.nonzero(part)
+    columns = np.nonzero(part)[1]
     side, height = part.shape[0], _middle(part)[1]
     return (float(columns.min() / side), height), (float((columns.max() + 1) / side), height)
 

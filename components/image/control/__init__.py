@@ -1,1 +1,1 @@
-"""The modality control: trains a ControlNet (arXiv 2302.05543) on a base, measures it, registers it; nobody serves it alone."""
+"""The modality control: a ControlNet (arXiv 2302.05543) is trained on a base, measured and registered."""

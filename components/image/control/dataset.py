@@ -117,12 +117,17 @@ def _write_controls(kind: Kind, out: Path, log: RunLog) -> None:
     (out / CONTROLS).mkdir(exist_ok=True)
     for done, sample in enumerate(index["samples"], start=1):
         with Image.open(out / "images" / f"{sample['id']}.png") as picture:
-            if kind == "sketch":
-                control = drawn(find_lines(picture))
-            else:
-                control = figure(faces[sample["id"]], picture.size)
+            control = control_picture(kind, picture, faces.get(sample["id"]))
         control.save(out / CONTROLS / f"{sample['id']}.png", compress_level=1)
         log.progress(done, len(index["samples"]), unit="control")
+
+
+def control_picture(kind: Kind, picture: Image.Image, face: Keypoints | None) -> Image.Image:
+    """What the ControlNet is shown of a picture: its lines, or the figure of its face."""
+    if kind == "sketch":
+        return drawn(find_lines(picture))
+    assert face is not None, "a pose needs key points"
+    return figure(face, picture.size)
 
 
 def _labelled(source: Path, out: Path) -> Iterator[tuple[str, Keypoints]]:
@@ -178,5 +183,3 @@ def _batches(items: Iterable[tuple[str, Example]], count: int) -> Iterator[Seque
 def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
     with replacing(path) as temporary:
         save_file(dict(tensors), temporary)
-
-

@@ -29,11 +29,19 @@ class Examples(Protocol):
     artist: str
 
     def draw(
-        self, count: int, seed: int, size: int, *, held_out: bool = False, groups: Sequence[str] = ()
+        self,
+        count: int,
+        seed: int,
+        size: int,
+        *,
+        held_out: bool = False,
+        groups: Sequence[str] = (),
+        named: bool = True,
     ) -> Iterator[Example]:
         """`count` square pictures of `size` pixels, all decided by `seed`.
 
         Args:
             held_out: from what training never sees.
             groups: only these; empty: the world's own choice.
+            named: whether captions name the group.
         """

@@ -12,7 +12,7 @@ from torch.nn import functional
 from components.contracts import RunLog
 from components.errors import DataError
 from components.image.generation.control.keypoints import KeypointNetwork, KeypointReader, Reading, seen
-from components.image.generation.control.pose import Keypoints, distance
+from components.image.generation.control.pose import Keypoints
 from components.training.loop import Loop, Plan
 
 _BATCH = 32
@@ -22,7 +22,13 @@ _SPREAD = 0.03
 
 
 def train_reader(
-    pictures: Sequence[Path], faces: Sequence[Keypoints], steps: int, seed: int, out: Path, log: RunLog, fingerprint: str
+    pictures: Sequence[Path],
+    faces: Sequence[Keypoints],
+    steps: int,
+    seed: int,
+    out: Path,
+    log: RunLog,
+    fingerprint: str,
 ) -> KeypointReader:
     """A reader trained on pictures whose faces are known; resumes from `out`.
 
@@ -66,13 +72,6 @@ def worsened(pictures: Tensor, generator: Generator) -> Tensor:
     noise = 0.08 * torch.randn(pictures.shape, generator=generator)
     tint = 0.1 * torch.randn(len(pictures), 3, 1, 1, generator=generator)
     return (pictures + share * (blurred - pictures) + noise + tint).clamp(-1, 1)
-
-
-def reader_errors(reader: KeypointReader, pictures: Sequence[Path], faces: Sequence[Keypoints]) -> Tensor:
-    """How far the reader is off on pictures whose faces are known: pixels of 128, [N, 5]."""
-    found = reader.read([Image.open(path).convert("RGB") for path in pictures])
-    rows = [distance(face.in_order, known.in_order) for (face, _), known in zip(found, faces, strict=True)]
-    return torch.from_numpy(np.stack(rows))
 
 
 def _read(path: Path) -> Tensor:

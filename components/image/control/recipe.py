@@ -52,7 +52,7 @@ class ControlTrainSection(Frozen):
     sample_steps: Count = 20
     guidance: float = Field(4.0, ge=1, description="Guidance scale of samples.")
     reader_steps: int = Field(
-        1500, ge=0, description="Steps of the small network that reads key points off a picture (poses only)."
+        2000, ge=0, description="Steps of the small network that reads key points off a picture (poses only)."
     )
 
 

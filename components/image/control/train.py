@@ -41,7 +41,7 @@ def train(config: ControlTrainConfig, inputs: Mapping[str, Path], out: Path, log
         ModelError: the base cannot be loaded, or training diverged.
     """
     bundle = load_bundle(config.model)
-    net = make_controlnet(bundle)
+    net = make_controlnet(bundle, config.seed)
     trainer = Trainer(config, bundle, net, inputs["dataset"], out, log)
     loop = Loop(
         trainer.plan,
@@ -59,7 +59,7 @@ def train(config: ControlTrainConfig, inputs: Mapping[str, Path], out: Path, log
         save_controlnet(net, folder)
         if config.kind == "pose" and config.reader_steps:
             trainer.reader(loop.fingerprint).save(folder / READER)
-        write_json(folder / CARD, {"kind": config.kind, "base": bundle.base, "steps": config.steps})
+        write_json(folder / CARD, {"kind": config.kind, "base": digest_of(inputs["base"]), "steps": config.steps})
 
 
 def plain_attention_of(net: Any, bundle: Bundle) -> Any:

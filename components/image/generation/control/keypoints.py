@@ -1,6 +1,6 @@
 """Key points read off a picture by a small network that was trained on pictures whose faces are known.
 
-It says what a generated picture shows, so its own error, on held-out pictures, stands beside every figure taken with it.
+It says what a generated picture shows: its own error, on held-out pictures, stands beside every figure taken with it.
 """
 
 import json

@@ -29,13 +29,15 @@ _WORDS = {
 }
 
 
-def make_controlnet(bundle: Bundle) -> Any:
+def make_controlnet(bundle: Bundle, seed: int = 0) -> Any:
     """An untrained ControlNet for a base: a copy of its encoder, joined by convolutions of zeros. float32."""
     from diffusers import ControlNetModel
 
     halvings = bundle.scale.bit_length() - 1
     widths = (*_WIDTHS, *[_WIDTHS[-1]] * halvings)[: halvings + 1]
-    net = ControlNetModel.from_unet(bundle.unet, conditioning_embedding_out_channels=widths)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = ControlNetModel.from_unet(bundle.unet, conditioning_embedding_out_channels=widths)
     memory = torch.channels_last if bundle.device.type == "cpu" else torch.contiguous_format
     return net.to(device=bundle.device, dtype=torch.float32, memory_format=memory)
 
@@ -50,7 +52,9 @@ def load_controlnet(name: str, bundle: Bundle) -> Any:
 
     local = settings().resolve(name)
     if not local.is_dir() and name.startswith((".", "/", "~", "data/", "models/")):
-        raise ModelError(f"ControlNet {name!r} is missing: no such folder.", hint="Name a diffusers folder or a hub id.")
+        raise ModelError(
+            f"ControlNet {name!r} is missing: no such folder.", hint="Name a diffusers folder or a hub id."
+        )
     try:
         net = ControlNetModel.from_pretrained(
             str(local) if local.is_dir() else name, torch_dtype=bundle.dtype, use_safetensors=True
@@ -63,6 +67,14 @@ def load_controlnet(name: str, bundle: Bundle) -> Any:
     check_family(net, bundle, name)
     memory = torch.channels_last if bundle.device.type == "cpu" else torch.contiguous_format
     return net.to(device=bundle.device, memory_format=memory).requires_grad_(False).eval()
+
+
+def save_memory(unet: Any, net: Any, device: torch.device) -> None:
+    """Attention a slice at a time in both; on a GPU a ControlNet's weights lie in the host's memory between layers."""
+    for module in (unet, net):
+        module.set_attention_slice("auto")
+    if device.type == "cuda":
+        net.enable_group_offload(onload_device=device, offload_device=torch.device("cpu"), offload_type="leaf_level")
 
 
 def check_family(net: Any, bundle: Bundle, name: str) -> None:

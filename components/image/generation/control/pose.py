@@ -6,7 +6,7 @@ middle of the head. A mirrored face leads on the other side, so that the colours
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,10 +60,13 @@ class Keypoints:
         return cls(points, (width, height), float(data.get("tilt", 0.0)))
 
 
+Place = Annotated[float, Field(ge=-0.5, le=1.5)]
+
+
 class Pose(Frozen):
     """A face by numbers, for the model's usual portrait: scale 1, upright, in the middle, looking to the right."""
 
-    position: tuple[float, float] = Field(
+    position: tuple[Place, Place] = Field(
         (0.5, 0.5), description="Middle of the head, shares of width and height from the top left corner."
     )
     scale: float = Field(1.0, gt=0.1, le=3, description="Size of the head; 1: a usual portrait.")

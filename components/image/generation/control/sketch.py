@@ -38,10 +38,11 @@ def _is_crest(steep: NDArray[np.float64], down: NDArray[np.float64], across: NDA
     """Whether a pixel is no less steep than its neighbours along the gradient."""
     length = np.maximum(np.hypot(down, across), 1e-12)
     rows, columns = np.indices(steep.shape, dtype=np.float64)
+    across, down = across / length, down / length
     beside = [
-        ndimage.map_coordinates(steep, [rows + way * down / length, columns + way * across / length], order=1, mode="nearest")
+        ndimage.map_coordinates(steep, [rows + way * down, columns + way * across], order=1, mode="nearest")
         for way in (-1.0, 1.0)
-    ]  # fmt: skip
+    ]
     return np.asarray((steep >= beside[0]) & (steep > beside[1]))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 from components.errors import RequestError
-from components.image.generation.modes import image_to_image, inpaint, text_to_image, upscale
+from components.image.generation.modes import control, image_to_image, inpaint, text_to_image, upscale
 from components.image.generation.request import GenerateRequest
 
 
@@ -30,6 +30,7 @@ MODES: Mapping[str, Mode] = {
     "image_to_image": Mode(image_to_image.ImageToImageRequest, image_to_image.draw),
     "inpaint": Mode(inpaint.InpaintRequest, inpaint.draw),
     "upscale": Mode(upscale.UpscaleRequest, upscale.draw),
+    "control": Mode(control.ControlRequest, control.draw),
 }
 DEFAULT = "text_to_image"
 _OBJECT = TypeAdapter(dict[str, Any])
