@@ -191,4 +191,4 @@ def packed(drawn: Sequence[Drawn], seconds: float) -> Done:
 
 
 def _content(drawn: Drawn) -> bytes:
-    return to_png(drawn.image, drawn.facts) if drawn.content is None else drawn.content
+    return to_png(drawn.image, drawn.facts, drawn.pictures) if drawn.content is None else drawn.content

@@ -8,7 +8,7 @@ All plans are made before the first step, so that what a request costs is known 
 """
 
 import io
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,8 @@ from components.image.generation.cost import check_cost, cost
 from components.image.generation.engine import Engine
 from components.image.generation.guidance import Guidance
 from components.image.generation.latent import Keep, Predict, initial_noise, sample, steps_from, to_images
-from components.image.generation.loras import Loras, PlainEngine
-from components.image.generation.metadata import kyara_version, told
+from components.image.generation.loras import Loras, PlainEngine, chosen
+from components.image.generation.metadata import kyara_version, pictures_in, told
 from components.image.generation.pictures import decoded
 from components.image.generation.request import GenerateRequest, SamplerName
 from components.image.generation.schedulers import choose_sampler
@@ -41,13 +41,14 @@ PNG = "image/png"
 @dataclass(frozen=True)
 class Drawn:
     """One answer and what made it. `content` None: the image as PNG; else what is handed out (an animation, say), and
-    `image` is what a judge looks at.
+    `image` is what a judge looks at. `pictures`: what it was drawn from, by digest.
     """
 
     image: Image.Image
     facts: dict[str, Any]
     content: bytes | None = None
     media_type: str = PNG
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,20 +87,17 @@ class Canvas:
     previews: bool = False
     pictures: int = 1
     warnings: list[str] = field(default_factory=list)
+    loras: Loras = ()
     _cost: float = 0.0
     _total: int = 0
     _done: int = 0
 
     def __post_init__(self) -> None:
-        if self.request.loras:
+        self.loras = chosen(self.request.loras)
+        if self.loras:
             self.use_plain()
             with self.plain.using(self.loras):
                 """Refuses here, before anything is drawn, what cannot be loaded."""
-
-    @property
-    def loras(self) -> Loras:
-        """Of this request, in order."""
-        return tuple(self.request.loras.items())
 
     def use_plain(self) -> None:
         """Draw with plain torch."""
@@ -238,7 +236,7 @@ class Canvas:
 
     def drawn(self, plan: Plan, image: Image.Image, **more: Any) -> Drawn:
         """The answer: the picture and what made it, this mode's own fields included; `more` wins."""
-        return Drawn(image, self.facts(plan, image, **more))
+        return Drawn(image, self.facts(plan, image, **more), pictures=pictures_in(self.request))
 
     def facts(self, plan: Plan, image: Image.Image, **more: Any) -> dict[str, Any]:
         """What made the picture (JSON); `request` in it makes it again."""

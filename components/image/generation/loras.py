@@ -4,6 +4,7 @@ They are set beside the weights of the one UNet and weighed there (peft, arXiv 2
 the model without them is bit-equal to what it was.
 """
 
+import itertools
 import json
 import logging
 import re
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,7 +29,18 @@ logger = logging.getLogger("kyara")
 KEPT = 8
 """LoRAs that stay loaded."""
 _TAG = re.compile(r"\s*,?\s*<lora:([^<>:]*)(?::([^<>]*))?>", re.IGNORECASE)
-Loras = tuple[tuple[str, float], ...]
+
+
+class Lora(NamedTuple):
+    """A file as it was when a request named it; another of the same name is another LoRA."""
+
+    name: str
+    file: Path
+    changed: int
+    size: int
+
+
+Loras = tuple[tuple[Lora, float], ...]
 
 
 def without_tags(request: GenerateRequest) -> GenerateRequest:
@@ -67,11 +79,22 @@ def find(name: str) -> Path:
     return files[name]
 
 
+def chosen(weights: Mapping[str, float]) -> Loras:
+    """The LoRAs of a request, in order. Raises RequestError for an unknown name."""
+    return tuple((_stamped(name, find(name)), weight) for name, weight in weights.items())
+
+
+def _stamped(name: str, file: Path) -> Lora:
+    facts = file.stat()
+    return Lora(name, file, facts.st_mtime_ns, facts.st_size)
+
+
 @dataclass
 class PlainEngine(Engine):
     """The model in plain torch: its UNet takes LoRAs, and whatever else a converted network cannot."""
 
-    _names: dict[tuple[str, int, int], str] = field(default_factory=dict, repr=False)
+    _names: dict[Lora, str] = field(default_factory=dict, repr=False)
+    _count: Iterator[int] = field(default_factory=itertools.count, repr=False)
     _active: Loras = ()
 
     @classmethod
@@ -95,7 +118,9 @@ class PlainEngine(Engine):
 
     def _activate(self, loras: Loras) -> None:
         unet = self.bundle.unet
-        names = [self._load(name) for name, _ in loras]
+        names = [self._load(lora) for lora, _ in loras]
+        while len(self._names) > max(KEPT, len(names)):
+            unet.delete_adapters(self._names.pop(next(iter(self._names))))
         if names:
             unet.set_adapters(names, [weight for _, weight in loras])
             unet.enable_adapters()
@@ -103,24 +128,19 @@ class PlainEngine(Engine):
             unet.disable_adapters()
         self._active = loras
 
-    def _load(self, name: str) -> str:
-        """The adapter's name in the UNet, loaded where it is not; the one used longest ago goes."""
-        file = find(name)
-        facts = file.stat()
-        key = (str(file), facts.st_mtime_ns, facts.st_size)
-        if key not in self._names:
-            adapter = f"lora_{len(self._names)}_{facts.st_mtime_ns}"
-            _add(self.bundle, file, name, adapter)
-            self._names[key] = adapter
-            if len(self._names) > KEPT:
-                self.bundle.unet.delete_adapters(self._names.pop(next(iter(self._names))))
-        self._names[key] = self._names.pop(key)
-        return self._names[key]
+    def _load(self, lora: Lora) -> str:
+        """The adapter's name in the UNet, loaded where it is not; the last used stands last."""
+        name = self._names.pop(lora, None)
+        if name is None:
+            name = f"lora_{next(self._count)}"
+            _add(self.bundle, lora, name)
+        self._names[lora] = name
+        return name
 
 
-def _add(bundle: Bundle, file: Path, name: str, adapter: str) -> None:
+def _add(bundle: Bundle, lora: Lora, adapter: str) -> None:
     try:
-        state, alphas = _read(bundle, file)
+        state, alphas = _read(bundle, lora.file)
         ours = {key: value for key, value in state.items() if key.startswith("unet.")}
         if not ours:
             raise ValueError("it holds no matrices for a UNet")
@@ -131,10 +151,10 @@ def _add(bundle: Bundle, file: Path, name: str, adapter: str) -> None:
     except Exception as error:  # a file from elsewhere fails in any way
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise RequestError(
-            f"LoRA {name!r} does not fit this model: {reason}.", hint="It must be made for this base."
+            f"LoRA {lora.name!r} does not fit this model: {reason}.", hint="It must be made for this base."
         ) from error
     if len(ours) < len(state):
-        logger.warning("LoRA %s: only its UNet part is used (%d of %d matrices)", name, len(ours), len(state))
+        logger.warning("LoRA %s: only its UNet part is used (%d of %d matrices)", lora.name, len(ours), len(state))
 
 
 def _read(bundle: Bundle, file: Path) -> tuple[dict[str, Tensor], dict[str, float] | None]:

@@ -7,10 +7,11 @@ import io
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from PIL import Image, UnidentifiedImageError
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from components.errors import RequestError
@@ -43,6 +44,11 @@ class Picture(str):
     def digest(self) -> str:
         """sha256 of the text."""
         return f"sha256:{hashlib.sha256(self.encode()).hexdigest()}"
+
+
+def holds_picture(field: FieldInfo) -> bool:
+    """Whether a request's field is a picture, or may be one."""
+    return field.annotation is Picture or Picture in get_args(field.annotation)
 
 
 def picture_of(data: bytes) -> Picture:

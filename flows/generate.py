@@ -1,0 +1,98 @@
+"""From the command line to a request: what a preset, a picture's metadata, options and overrides say, in that order."""
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from components.artifact import write_bytes
+from components.contracts import Done
+from components.errors import RequestError
+from components.image.generation.metadata import read_request
+from components.image.generation.modes import DEFAULT, MODES, parse
+from components.image.generation.pictures import holds_picture, read_picture
+from components.image.generation.presets import load
+from components.image.generation.request import GenerateRequest
+from flows.stage import parse_overrides
+
+
+def asked(
+    options: Mapping[str, Any], *, preset: str | None = None, picture: Path | None = None, overrides: Sequence[str] = ()
+) -> GenerateRequest:
+    """The request.
+
+    Args:
+        options: fields by name; None: not given. Pictures are paths.
+        preset: the name of saved settings.
+        picture: a PNG whose own request is the base.
+        overrides: `field=value` for any field of any mode.
+
+    Raises:
+        RequestError: what cannot be read, or is no request.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    given |= parse_overrides(overrides)
+    base = {**(load(preset) if preset else {}), **(_of(picture) if picture else {})}
+    mode = str(given.get("mode") or _implied(given) or base.get("mode", DEFAULT))
+    if mode not in MODES:
+        return parse({"mode": mode})
+    known = MODES[mode].request.model_fields
+    other = ("mask", "box") if {"mask", "box"} & given.keys() else ()  # one replaces the other
+    kept = {name: value for name, value in base.items() if name in known and name not in other}
+    return parse({**kept, **{name: _opened(name, value, known) for name, value in given.items()}, "mode": mode})
+
+
+def corners(text: str) -> list[int]:
+    """`8,8,40,32` as four numbers. Raises RequestError."""
+    try:
+        left, top, right, bottom = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise RequestError(f"box {text!r} is wrong.", hint="Expected left,top,right,bottom: 8,8,40,32.") from error
+    return [left, top, right, bottom]
+
+
+def settings_of(picture: Path) -> dict[str, Any]:
+    """What of a picture's own request a preset takes: not its prompt, its seed or its pictures."""
+    values = _of(picture)
+    fields = MODES[str(values.get("mode", DEFAULT))].request.model_fields
+    left = ("prompt", "seed", "raw", "n", *(name for name, field in fields.items() if holds_picture(field)))
+    return {name: value for name, value in values.items() if name in fields and name not in left}
+
+
+def write(done: Done, out: Path) -> list[Path]:
+    """Write an answer's files; a batch's are named `<out>-<seed>`, and the suffix is the media type's."""
+    if done.media_type != "application/zip":
+        path = out.with_suffix(f".{done.media_type.rpartition('/')[2]}")
+        write_bytes(path, done.content)
+        return [path]
+    paths = []
+    with zipfile.ZipFile(io.BytesIO(done.content)) as archive:
+        for name in archive.namelist():
+            paths.append(out.with_name(f"{out.stem}-{name}"))
+            write_bytes(paths[-1], archive.read(name))
+    return paths
+
+
+def _implied(given: Mapping[str, Any]) -> str | None:
+    """The mode that options stand for, where none is named."""
+    if "scale" in given:
+        return "upscale"
+    if {"mask", "box"} & given.keys():
+        return "inpaint"
+    return "image_to_image" if "image" in given else None
+
+
+def _of(picture: Path) -> dict[str, Any]:
+    try:
+        return read_request(picture.read_bytes())
+    except OSError as error:
+        raise RequestError(f"{str(picture)!r} cannot be read: {error.strerror or error}.") from error
+
+
+def _opened(name: str, value: Any, fields: Mapping[str, FieldInfo]) -> Any:
+    """A path as the picture in it, where the field holds one."""
+    wanted = name in fields and holds_picture(fields[name])
+    return read_picture(Path(value)) if wanted and isinstance(value, Path | str) else value
