@@ -113,6 +113,14 @@ def generate(
     ] = None,
     strength: Annotated[float | None, typer.Option(help="How much may change: 0 nothing, 1 everything.")] = None,
     upscale: Annotated[float | None, typer.Option(help="Draw, or take --image, and enlarge it so many times.")] = None,
+    controls: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--control",
+            metavar="KIND=SOURCE[:WEIGHT]",
+            help="Steer: sketch=lines.png, sketch-from=photo.png:0.7, pose=0.4,0.5,1.2,-10, pose-from=photo.png.",
+        ),
+    ] = None,
     source: Annotated[Path | None, typer.Option("--from", help="A PNG whose own settings are the base.")] = None,
     preset: Annotated[str | None, typer.Option(help="Saved settings (`kyara preset`).")] = None,
     overrides: Annotated[
@@ -125,12 +133,14 @@ def generate(
 ) -> None:
     """Draw a picture with the champion, or change one; the prompt may be Japanese or English and may have mistakes."""
     from components.image.product import load
+    from flows.controls import parse_control
     from flows.generate import asked, corners, write
 
     options = {
         "prompt": prompt, "seed": seed, "steps": steps, "n": count, "negative_prompt": negative, "image": image,
         "mask": mask, "box": box and corners(box), "feather": feather, "strength": strength, "scale": upscale,
         "raw": raw or (False if prompt and source else None), "strict": strict or None,
+        "controls": [parse_control(text) for text in controls] if controls else None,
     }  # fmt: skip
     request = asked(options, preset=preset, picture=source, overrides=overrides or [])
     done = load(model or _latest_champion("image")).answer(request)
