@@ -23,6 +23,7 @@ from components.image.dataset.loader import BatchOrder, CachedDataset
 from components.image.families.bundle import Bundle, load_bundle
 from components.image.generation.control import CARD, NETWORK, READER
 from components.image.generation.control.networks import Control, Controlled, make_controlnet, save_controlnet, shown
+from components.image.generation.control.shelf import base_digest
 from components.image.sheets import sheet
 from components.image.train import denoising_loss, timesteps
 from components.training.curves import draw_curves
@@ -51,7 +52,8 @@ def train(config: ControlTrainConfig, inputs: Mapping[str, Path], out: Path, log
         log,
         fingerprint=f"{config.digest()}-{digest_of(inputs['dataset'])}",
     )
-    with plain_attention(bundle.unet, bundle.device), plain_attention_of(net, bundle):
+    side = int(bundle.unet.config.sample_size)
+    with plain_attention(bundle.unet, bundle.device), plain_attention(net, bundle.device, side):
         loop.run(trainer.loss, evaluate=trainer.evaluate)
     draw_curves(loop.rows, loop.evaluations, out / "curves.png")
     log.file(out / "curves.png")
@@ -59,26 +61,7 @@ def train(config: ControlTrainConfig, inputs: Mapping[str, Path], out: Path, log
         save_controlnet(net, folder)
         if config.kind == "pose" and config.reader_steps:
             trainer.reader(loop.fingerprint).save(folder / READER)
-        write_json(folder / CARD, {"kind": config.kind, "base": digest_of(inputs["base"]), "steps": config.steps})
-
-
-def plain_attention_of(net: Any, bundle: Bundle) -> Any:
-    """As for a UNet: a ControlNet does not tell its size itself."""
-    return plain_attention(_Sized(net, bundle.unet.config.sample_size), bundle.device)
-
-
-class _Sized:
-    """A ControlNet as `plain_attention` asks a UNet."""
-
-    def __init__(self, net: Any, side: int) -> None:
-        self._net, self.config = net, type("config", (), {"sample_size": side})
-
-    @property
-    def attn_processors(self) -> Any:
-        return self._net.attn_processors
-
-    def set_attn_processor(self, processor: Any) -> None:
-        self._net.set_attn_processor(processor)
+        write_json(folder / CARD, {"kind": config.kind, "base": base_digest(config.model.base), "steps": config.steps})
 
 
 @dataclass

@@ -6,14 +6,13 @@ from typing import Any, get_args
 import numpy as np
 from PIL import Image
 
-from components.artifact import digest_of
 from components.errors import RequestError
 from components.image.control.cases import Case, columns, compared, measured, of_examples
 from components.image.control.drawing import Sampling
 from components.image.control.evaluate import Counter, distilled, reader_error
 from components.image.control.metrics import CONTROLLED, FEW, FEW_FREE, FREE, control_metrics
 from components.image.control.recipe import Kind
-from components.image.generation.control.shelf import find
+from components.image.generation.control.shelf import base_digest, find
 from components.image.promptset import with_trigger
 from components.plugins import plugin
 from components.statistics import Floats
@@ -49,7 +48,7 @@ def measure(bench: ModesBench) -> Part:
 def _kind(bench: ModesBench, kind: Kind) -> tuple[dict[str, Any], dict[str, list[Image.Image]], list[Case]]:
     """Metrics, pictures by column, and cases of one kind."""
     promoted = bench.promoted
-    network = Path(find(kind, None, digest_of(Path(promoted.base.base)), promoted.folder).place)
+    network = Path(find(kind, None, base_digest(promoted.base.base), promoted.folder).place)
     cases = _cases(bench, kind)
     teacher = Sampling(bench.recipe.evaluate.teacher_steps, bench.recipe.evaluate.guidance, batch_size=_BATCH)
     folder, tell = bench.out / kind, Counter(4 * len(cases), bench.log)

@@ -11,14 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from components.artifact import digest_of
 from components.errors import KyaraError, RequestError
 from components.image.families.bundle import Condition
 from components.image.generation.control import READER
 from components.image.generation.control.keypoints import UNSURE, KeypointReader
 from components.image.generation.control.networks import Control, Controlled, load_controlnet, save_memory, shown
 from components.image.generation.control.pose import figure
-from components.image.generation.control.shelf import Shelved, find
+from components.image.generation.control.shelf import Shelved, base_digest, find
 from components.image.generation.control.sketch import drawn, find_lines, given
 from components.image.generation.pictures import decoded
 from components.settings import settings
@@ -96,7 +95,7 @@ class ControlledCharacterGenerator:
     @cached_property
     def _base(self) -> str:
         """Digest of the model's base, by which a ControlNet knows its own."""
-        return digest_of(Path(self.canvas.promoted.base.base))
+        return base_digest(self.canvas.promoted.base.base)
 
     def _network(self, found: Shelved, field: str) -> Any:
         kept = _loaded.setdefault(self.canvas.bundle.unet, {})

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.artifact import READY, ready
+from components.artifact import READY, digest_of, ready
 from components.errors import RequestError
-from components.image.generation.control import CARD, NETWORK
+from components.image.generation.control import CARD, CONTROLNETS, NETWORK
 from components.settings import settings
 
 SHIPPED = "data/control"
@@ -38,7 +38,7 @@ def shelf(promoted: Path | None = None) -> Iterator[Shelved]:
     """All known networks, the nearest first."""
     here = settings()
     if promoted is not None:
-        yield from _folders(promoted / "controlnets")
+        yield from _folders(promoted / CONTROLNETS)
     for mark in sorted((here.models_dir / "control").glob(f"*/{READY}")):
         if (version := ready(mark.parent)) is not None:
             yield from _ours(mark.parent.name, version / NETWORK)
@@ -72,6 +72,12 @@ def find(kind: str, name: str | None, base: str, promoted: Path | None = None) -
             return each
     listed = ", ".join(dict.fromkeys(each.name for each in known)) or "none yet"
     raise RequestError(f"ControlNet {name!r} is unknown.", hint=f"Known: {listed}; KYARA_CONTROLNETS names more.")
+
+
+def base_digest(base: str) -> str:
+    """By which a ControlNet knows the base that it was trained on: of a folder's files, or of a hub id."""
+    local = settings().resolve(base)
+    return digest_of(local if local.is_dir() else Path(base))
 
 
 def _folders(folder: Path) -> Iterator[Shelved]:
