@@ -10,18 +10,14 @@ import torch
 from diffusers import UNet2DConditionModel
 from PIL import Image
 
-from components.artifact import digest_of
 from components.contracts import Preview
 from components.errors import ModelError, RequestError
 from components.image.families.bundle import load_bundle
-from components.image.generation.control import CARD, READER
-from components.image.generation.control.keypoints import KeypointNetwork, KeypointReader
 from components.image.generation.control.networks import (
     Control,
     Controlled,
     load_controlnet,
     make_controlnet,
-    save_controlnet,
 )
 from components.image.generation.control.pose import Pose, figure
 from components.image.generation.control.shelf import shelf
@@ -30,27 +26,11 @@ from components.image.generation.modes import parse
 from components.image.generator import ImageGenerator
 from components.settings import settings
 from tests.components.image.generation.pictures import base64_of, gradient, noisy, seen
+from tests.controlnets import loud_controlnet
 from tests.promoted import tiny_version
 from tests.tiny import RESOLUTION, tiny_model, tiny_sd15, tiny_sdxl
 
 POSE = {"kind": "pose", "pose": {"position": [0.4, 0.5], "tilt": 10}}
-
-
-def loud_controlnet(base: Path, folder: Path, kind: str | None = None, seed: int = 0) -> Path:
-    """A ControlNet whose convolutions of zeros are not: what it adds is seen."""
-    net = make_controlnet(load_bundle(tiny_model(base)), seed)
-    generator = torch.Generator().manual_seed(seed)
-    for name, value in net.named_parameters():
-        if name.startswith("controlnet_"):
-            value.data.copy_(torch.randn(value.shape, generator=generator) * 0.3)
-    save_controlnet(net, folder)
-    if kind is not None:
-        (folder / CARD).write_text(json.dumps({"kind": kind, "base": digest_of(base)}), encoding="utf-8")
-    if kind == "pose":
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            KeypointReader(KeypointNetwork()).save(folder / READER)
-    return folder
 
 
 @pytest.fixture(scope="module")
