@@ -187,9 +187,12 @@ class Modality:
     recipe: its recipe class.
     stages: stage -> function, in order; the last one measures and leaves `metrics.json`.
     product: its module (see Product).
+    serves: False: a version that passes the gate is registered and lies beside the models that use it; none is a
+        champion, none is packaged.
     """
 
     name: str
     recipe: str
     stages: Mapping[str, str]
     product: str
+    serves: bool = True

@@ -57,6 +57,12 @@ class Settings(BaseSettings):
         None, description="Folder of promoted models with a `champion` pointer, watched by the service."
     )
     loras: Path | None = Field(None, description="Folder of LoRAs that requests may name; default: loras/ in the home.")
+    controlnets: Names = Field(
+        (), description="Public ControlNets that requests may name: hub ids or diffusers folders, by comma."
+    )
+    low_memory: bool = Field(
+        False, description="Draw with less memory and more time: attention in slices, ControlNets off the GPU."
+    )
     prompts_client: PromptClient | None = Field(
         None,
         description="Who reads prompts; default: the recipe's, which is the offline lexicon, whatever keys there are.",

@@ -123,6 +123,14 @@ def generate(
     ] = None,
     strength: Annotated[float | None, typer.Option(help="How much may change: 0 nothing, 1 everything.")] = None,
     upscale: Annotated[float | None, typer.Option(help="Draw, or take --image, and enlarge it so many times.")] = None,
+    controls: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--control",
+            metavar="KIND=SOURCE[:WEIGHT]",
+            help="Steer: sketch=lines.png, sketch-from=photo.png:0.7, pose=0.4,0.5,1.2,-10, pose-from=photo.png.",
+        ),
+    ] = None,
     source: Annotated[Path | None, typer.Option("--from", help="A PNG whose own settings are the base.")] = None,
     preset: Annotated[str | None, typer.Option(help="Saved settings (`kyara preset`).")] = None,
     overrides: Annotated[
@@ -135,12 +143,14 @@ def generate(
 ) -> None:
     """Draw a picture with the champion, or change one; the prompt may be Japanese or English and may have mistakes."""
     from components.image.product import load
+    from flows.controls import parse_control
     from flows.generate import asked, corners, write
 
     options = {
         "prompt": prompt, "seed": seed, "steps": steps, "n": count, "negative_prompt": negative, "image": image,
         "mask": mask, "box": box and corners(box), "feather": feather, "strength": strength, "scale": upscale,
         "raw": raw or (False if prompt and source else None), "strict": strict or None,
+        "controls": [parse_control(text) for text in controls] if controls else None,
     }  # fmt: skip
     request = asked(options, preset=preset, picture=source, overrides=overrides or [])
     _told(done := load(model or _latest_champion("image")).answer(request), write(done, out))
@@ -358,11 +368,11 @@ def worker() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="quality, or prompts")],
+    name: Annotated[str, typer.Argument(help="quality, prompts, outside or modes")],
     out: Annotated[Path, typer.Option(help="JSON file of the metrics; pictures go beside it.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="Whose sealed outputs are measured.")] = DEMO,
     modes: Annotated[
-        str, typer.Option(help="current, or both: train the other distill mode too and compare.")
+        str, typer.Option(help="quality: current, or both distill modes. modes: which, by comma; current is all.")
     ] = "current",
     overrides: Overrides = None,
 ) -> None:

@@ -100,6 +100,8 @@ def write(done: Done, out: Path) -> list[Path]:
 
 def _implied(given: Mapping[str, Any]) -> str | None:
     """The mode that options stand for, where none is named."""
+    if "controls" in given:
+        return "control"
     if "scale" in given:
         return "upscale"
     if {"mask", "box"} & given.keys():

@@ -145,7 +145,14 @@ class Canvas:
         return width, height
 
     def plan(
-        self, width: int, height: int, *, strength: float = 1.0, steps: int | None = None, prompt: str | None = None
+        self,
+        width: int,
+        height: int,
+        *,
+        strength: float = 1.0,
+        steps: int | None = None,
+        prompt: str | None = None,
+        controls: int = 0,
     ) -> Plan:
         """Check, encode and count one denoising.
 
@@ -153,6 +160,7 @@ class Canvas:
             strength: share of the noise that is put on a given picture (SDEdit, arXiv 2108.01073); 0: nothing is drawn.
             steps: None: the request's, else the model's own.
             prompt: None: the request's.
+            controls: ControlNets that are asked at each step.
 
         Raises:
             RequestError: what this model cannot do, or all plans of this request together cost too much.
@@ -167,7 +175,9 @@ class Canvas:
         chunks = self._chunks(text, *([request.negative_prompt] if guidance.compares else []))
         calls = steps_from(self.bundle, steps, sampler, strength)
         area = width * height / card.model.resolution**2
-        self._cost += self.pictures * cost(steps=calls, area=area, chunks=chunks, compares=guidance.compares)
+        compares = guidance.compares
+        once = cost(steps=calls, area=area, chunks=chunks, compares=compares, controls=controls)
+        self._cost += self.pictures * once
         check_cost(self._cost)
         self._total += calls
         condition = self.engine.encode([text], chunks)

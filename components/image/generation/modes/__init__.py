@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from components.errors import RequestError
 from components.image.generation.modes import (
     animate,
+    control,
     edit,
     image_to_image,
     inpaint,
@@ -41,6 +42,7 @@ MODES: Mapping[str, Mode] = {
     "inpaint": Mode(inpaint.InpaintRequest, inpaint.draw),
     "interpolate": Mode(interpolate.InterpolateRequest, interpolate.draw),
     "upscale": Mode(upscale.UpscaleRequest, upscale.draw),
+    "control": Mode(control.ControlRequest, control.draw),
 }
 DEFAULT = "text_to_image"
 _OBJECT = TypeAdapter(dict[str, Any])

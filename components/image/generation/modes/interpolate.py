@@ -35,8 +35,8 @@ class FramesRequest(GenerateRequest):
     frames: int = Field(12, strict=True, ge=2, le=64, description="Pictures in all, the key frames among them.")
     hold: bool = Field(
         False,
-        description="Where keys differ by `change` alone: draw over only what the changes are about. The rest stays to the "
-        "bit then, but an emotion is reached less often.",
+        description="Where keys differ by `change` alone: draw over only what the changes are about. The rest "
+        "stays to the bit then, but an emotion is reached less often.",
     )
     fps: float = Field(8, ge=1, le=30, description="Frames a second.")
 
