@@ -112,6 +112,11 @@ class Settings(BaseSettings):
         return (self.loras or self.base_dir / "loras").resolve()
 
     @property
+    def sliders_dir(self) -> Path:
+        """Attribute directions that `kyara directions` learnt: <recipe>.safetensors."""
+        return self.base_dir / "sliders"
+
+    @property
     def presets(self) -> Path:
         """Named settings that a user saved: <name>.json."""
         return self.state / "presets"
