@@ -57,6 +57,10 @@ class Settings(BaseSettings):
         None, description="Folder of promoted models with a `champion` pointer, watched by the service."
     )
     loras: Path | None = Field(None, description="Folder of LoRAs that requests may name; default: loras/ in the home.")
+    parts: Path | None = Field(
+        None,
+        description="Folder of vae/, ip_adapter/ and refiner/ that requests may name; default: parts/ in the home.",
+    )
     prompts_client: PromptClient | None = Field(
         None,
         description="Who reads prompts; default: the recipe's, which is the offline lexicon, whatever keys there are.",
@@ -104,6 +108,11 @@ class Settings(BaseSettings):
     def loras_dir(self) -> Path:
         """LoRAs that requests may name: <name>.safetensors, or a folder <name> in peft's form."""
         return (self.loras or self.base_dir / "loras").resolve()
+
+    @property
+    def parts_dir(self) -> Path:
+        """Optional parts that requests may name, by kind: vae/<name>, ip_adapter/<name>, refiner/<name>."""
+        return (self.parts or self.base_dir / "parts").resolve()
 
     @property
     def presets(self) -> Path:

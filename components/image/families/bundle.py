@@ -146,16 +146,29 @@ class Bundle:
         decoded: Tensor = self.vae.decode(latents.float() / float(self.vae.config.scaling_factor)).sample
         return (decoded / 2 + 0.5).clamp(0, 1)
 
-    def predict(self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
-        """The UNet's output for latents [B, C, h, w] at timesteps [B]; `guidance` [B, E] is an embedded scale."""
+    def predict(
+        self,
+        latents: Tensor,
+        t: Tensor,
+        condition: Condition,
+        guidance: Tensor | None = None,
+        images: Tensor | None = None,
+    ) -> Tensor:
+        """The UNet's output for latents [B, C, h, w] at timesteps [B]; `guidance` [B, E] is an embedded scale.
+
+        `images` [B, 1, D] are what an IP-Adapter on the UNet is shown.
+        """
         weights = next(self.unet.parameters()).dtype
-        added = self.family.added(self, condition, latents)
+        added: dict[str, Any] | None = self.family.added(self, condition, latents)
+        added = None if added is None else {key: value.to(weights) for key, value in added.items()}
+        if images is not None:
+            added = {**(added or {}), "image_embeds": [images.to(weights)]}
         output: Tensor = self.unet(
             latents.to(weights),
             t,
             encoder_hidden_states=condition.hidden.to(weights),
             timestep_cond=None if guidance is None else guidance.to(weights),
-            added_cond_kwargs=None if added is None else {key: value.to(weights) for key, value in added.items()},
+            added_cond_kwargs=added,
             return_dict=False,
         )[0]
         return output.float()
