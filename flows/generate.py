@@ -42,16 +42,8 @@ def asked(
     known = MODES[mode].request.model_fields
     other = ("mask", "box") if {"mask", "box"} & given.keys() else ()  # one replaces the other
     kept = {name: value for name, value in base.items() if name in known and name not in other}
-    return parse(
-        {
-            **kept,
-            **{
-                name: _opened(value, known[name].annotation) if name in known else value
-                for name, value in given.items()
-            },
-            "mode": mode,
-        }
-    )
+    opened = {name: _opened(value, known[name].annotation) for name, value in given.items() if name in known}
+    return parse({**kept, **given, **opened, "mode": mode})
 
 
 def corners(text: str) -> list[int]:
