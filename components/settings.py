@@ -61,6 +61,12 @@ class Settings(BaseSettings):
         None,
         description="Folder of vae/, ip_adapter/ and refiner/ that requests may name; default: parts/ in the home.",
     )
+    controlnets: Names = Field(
+        (), description="Public ControlNets that requests may name: hub ids or diffusers folders, by comma."
+    )
+    low_memory: bool = Field(
+        False, description="Draw with less memory and more time: attention in slices, ControlNets off the GPU."
+    )
     prompts_client: PromptClient | None = Field(
         None,
         description="Who reads prompts; default: the recipe's, which is the offline lexicon, whatever keys there are.",

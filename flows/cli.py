@@ -28,6 +28,16 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A value that wins over the recipe's: train.rank=4."),
 ]
+RequestFields = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field of the mode: steps=8.")
+]
+PromotedFolder = Annotated[
+    Path | None, typer.Option("--model", help="A promoted model's folder; default: the latest champion.")
+]
+KeyFrames = Annotated[
+    list[str] | None,
+    typer.Option("--to", help="A key frame: expression=frown,hair_color=blue, or seed=9, or another prompt."),
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -113,6 +123,14 @@ def generate(
     ] = None,
     strength: Annotated[float | None, typer.Option(help="How much may change: 0 nothing, 1 everything.")] = None,
     upscale: Annotated[float | None, typer.Option(help="Draw, or take --image, and enlarge it so many times.")] = None,
+    controls: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--control",
+            metavar="KIND=SOURCE[:WEIGHT]",
+            help="Steer: sketch=lines.png, sketch-from=photo.png:0.7, pose=0.4,0.5,1.2,-10, pose-from=photo.png.",
+        ),
+    ] = None,
     source: Annotated[Path | None, typer.Option("--from", help="A PNG whose own settings are the base.")] = None,
     preset: Annotated[str | None, typer.Option(help="Saved settings (`kyara preset`).")] = None,
     overrides: Annotated[
@@ -125,22 +143,107 @@ def generate(
 ) -> None:
     """Draw a picture with the champion, or change one; the prompt may be Japanese or English and may have mistakes."""
     from components.image.product import load
+    from flows.controls import parse_control
     from flows.generate import asked, corners, write
 
     options = {
         "prompt": prompt, "seed": seed, "steps": steps, "n": count, "negative_prompt": negative, "image": image,
         "mask": mask, "box": box and corners(box), "feather": feather, "strength": strength, "scale": upscale,
         "raw": raw or (False if prompt and source else None), "strict": strict or None,
+        "controls": [parse_control(text) for text in controls] if controls else None,
     }  # fmt: skip
     request = asked(options, preset=preset, picture=source, overrides=overrides or [])
-    done = load(model or _latest_champion("image")).answer(request)
-    files = write(done, out)
+    _told(done := load(model or _latest_champion("image")).answer(request), write(done, out))
+
+
+def _told(done: Any, files: Sequence[Path]) -> None:
+    """What was drawn, and where it lies."""
     if "confidence" in done.metadata:
         typer.echo(f"read as: {done.metadata['prompt']}  (confidence {done.metadata['confidence']:.2f})")
     for warning in done.metadata.get("warnings", ()):
         _say(f"note: {warning}")
     for path in files:
         typer.echo(f"{path}  (seed {done.metadata['seed']}, {done.seconds:.2f} s)")
+
+
+@app.command()
+def edit(
+    changes: Annotated[
+        list[str],
+        typer.Argument(metavar="CHANGE...", help="expression=frown, or words=other words.", show_default=False),
+    ],
+    image: Annotated[
+        Path | None, typer.Option(help="The picture; without one it is drawn first, from --prompt and --seed.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="What the picture shows; one of Kyara's says it itself.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Equal seeds give equal pictures.")] = None,
+    strength: Annotated[float | None, typer.Option(help="How far a given picture is drawn anew.")] = None,
+    mask: Annotated[str | None, typer.Option(help="Who says where: difference, attention, judge or none.")] = None,
+    overrides: RequestFields = None,
+    out: Annotated[Path, typer.Option(help="PNG file.")] = Path("out/edited.png"),
+    model: PromotedFolder = None,
+) -> None:
+    """Change a character's expression, hair colour, clothes or background, and keep the rest."""
+    from components.image.product import load
+    from flows.generate import asked, changes_of, write
+
+    options = {
+        "mode": "edit", "change": changes_of(changes), "image": image, "prompt": prompt, "seed": seed,
+        "strength": strength, "mask": mask,
+    }  # fmt: skip
+    request = asked(options, overrides=overrides or [])
+    _told(done := load(model or _latest_champion("image")).answer(request), write(done, out))
+
+
+@app.command()
+def interpolate(
+    prompt: Annotated[str, typer.Argument(show_default=False)],
+    to: KeyFrames = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Equal seeds give equal pictures.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Pictures in all, the keys among them.")] = None,
+    form: Annotated[str | None, typer.Option("--format", help="png (side by side), webp, gif or mp4.")] = None,
+    overrides: RequestFields = None,
+    out: Annotated[Path, typer.Option(help="Its suffix becomes that of the format.")] = Path("out/interpolated.png"),
+    model: PromotedFolder = None,
+) -> None:
+    """Draw the way from one prompt, emotion or seed to others, in even steps."""
+    from components.image.product import load
+    from flows.generate import asked, key_frame, write
+
+    options = {
+        "mode": "interpolate", "prompt": prompt, "keys": [key_frame(text) for text in to or ()], "seed": seed,
+        "frames": frames, "format": form,
+    }  # fmt: skip
+    request = asked(options, overrides=overrides or [])
+    _told(done := load(model or _latest_champion("image")).answer(request), write(done, out))
+
+
+@app.command()
+def animate(
+    prompt: Annotated[str, typer.Argument(show_default=False)],
+    to: KeyFrames = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Equal seeds give equal pictures.")] = None,
+    motion: Annotated[str | None, typer.Option(help="Of the head: nod or tilt.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Pictures in all.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second.")] = None,
+    easing: Annotated[str | None, typer.Option(help="linear, in, out or in_out.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Play it once instead of for ever.")] = False,
+    form: Annotated[str | None, typer.Option("--format", help="webp, gif, or mp4 (with imageio-ffmpeg).")] = None,
+    overrides: RequestFields = None,
+    out: Annotated[Path, typer.Option(help="Its suffix becomes that of the format.")] = Path("out/animated.webp"),
+    model: PromotedFolder = None,
+) -> None:
+    """Draw a moving picture: through key frames, nodding or tilting its head, in a loop without a seam."""
+    from components.image.product import load
+    from flows.generate import asked, key_frame, write
+
+    options = {
+        "mode": "animate", "prompt": prompt, "keys": [key_frame(text) for text in to or ()] or None, "seed": seed,
+        "motion": motion, "frames": frames, "fps": fps, "easing": easing, "loop": False if once else None,
+        "format": form,
+    }  # fmt: skip
+    request = asked(options, overrides=overrides or [])
+    _told(done := load(model or _latest_champion("image")).answer(request), write(done, out))
 
 
 @app.command()
@@ -265,11 +368,11 @@ def worker() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="quality, or prompts")],
+    name: Annotated[str, typer.Argument(help="quality, prompts, outside or modes")],
     out: Annotated[Path, typer.Option(help="JSON file of the metrics; pictures go beside it.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="Whose sealed outputs are measured.")] = DEMO,
     modes: Annotated[
-        str, typer.Option(help="current, or both: train the other distill mode too and compare.")
+        str, typer.Option(help="quality: current, or both distill modes. modes: which, by comma; current is all.")
     ] = "current",
     overrides: Overrides = None,
 ) -> None:

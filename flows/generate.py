@@ -55,6 +55,28 @@ def corners(text: str) -> list[int]:
     return [left, top, right, bottom]
 
 
+def changes_of(pairs: Sequence[str]) -> dict[str, str]:
+    """`expression=frown` and `red hat=blue cap` as a mapping. Raises RequestError."""
+    found = {}
+    for pair in pairs:
+        name, separator, value = (part.strip() for part in pair.partition("="))
+        if not (name and separator and value):
+            raise RequestError(f"change {pair!r} is wrong.", hint="Expected attribute=value: expression=frown.")
+        found[name] = value
+    return found
+
+
+def key_frame(text: str) -> dict[str, Any]:
+    """`expression=frown,seed=9` as a key frame's fields; without `=` it is another prompt. Raises RequestError."""
+    if "=" not in text:
+        return {"prompt": text}
+    change = changes_of(text.split(","))
+    seed = change.pop("seed", None)
+    if seed is not None and not seed.isdecimal():
+        raise RequestError(f"seed {seed!r} of the key frame {text!r} is no number.")
+    return {"change": change, **({} if seed is None else {"seed": int(seed)})}
+
+
 def settings_of(picture: Path) -> dict[str, Any]:
     """What of a picture's own request a preset takes: not its prompt, its seed or its pictures."""
     values = _of(picture)
@@ -79,6 +101,8 @@ def write(done: Done, out: Path) -> list[Path]:
 
 def _implied(given: Mapping[str, Any]) -> str | None:
     """The mode that options stand for, where none is named."""
+    if "controls" in given:
+        return "control"
     if "scale" in given:
         return "upscale"
     if {"mask", "box"} & given.keys():

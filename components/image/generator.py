@@ -34,6 +34,7 @@ from components.prompting.confidence import read_calibration
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.schema import RobustPrompt
 from components.prompting.setup import make_generator
+from components.prompting.vocabulary import EMPTY
 from components.settings import settings
 
 
@@ -140,7 +141,7 @@ class ImageGenerator:
     def _tries(self, request: GenerateRequest, prompt: RobustPrompt | None) -> int:
         """Pictures of which the best is kept. A request that names its seed gets that very picture."""
         here = settings()
-        if prompt is None or request.seed is not None or request.n > 1 or self.judge is None:
+        if prompt is None or request.seed is not None or request.n > 1 or not request.best_of or self.judge is None:
             return 1
         return 1 if prompt.confidence >= here.prompts_sure else here.prompts_best_of
 
@@ -170,11 +171,20 @@ class ImageGenerator:
         hits = self.judge.hits(self.judge.look([one.image for one in drawn]), [asked] * len(drawn))
         return [sum(int(values[row] == 1) for values in hits.values()) for row in range(len(drawn))]
 
+    def _worded(self, request: GenerateRequest, text: str) -> str:
+        """Another prompt of a request, read as its own."""
+        other = GenerateRequest(prompt=text, raw=request.raw, strict=request.strict)
+        prompt = read(other, self.reader)
+        self._refuse_doubt(other, prompt)
+        return worded(other, prompt, self.promoted.card.trigger, self.bundle.count_tokens).prompt
+
     def _draw(self, request: GenerateRequest, seed: int, previews: bool) -> Iterator[Preview | Drawn]:
         """One answer, by the mode of the request."""
         canvas = Canvas(
-            self.promoted, self.bundle, self.engine, self.plain, self.slots, request, seed, previews, request.n
-        )
+            self.promoted, self.bundle, self.engine, self.plain, self.slots, request, seed, previews, request.n,
+            vocabulary=EMPTY if self.reader is None else self.reader.vocabulary, judges=lambda: self.judge,
+            words=lambda text: self._worded(request, text),
+        )  # fmt: skip
         yield from MODES[request.mode].draw(canvas, request)
 
 

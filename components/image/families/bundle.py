@@ -68,6 +68,19 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Residuals:
+    """What ControlNets add to a UNet: to each of its skips, and to its middle; [B, C, h, w] each."""
+
+    skips: tuple[Tensor, ...]
+    middle: Tensor
+
+    def keywords(self, dtype: torch.dtype) -> dict[str, Any]:
+        """As diffusers' UNet takes them."""
+        skips = tuple(skip.to(dtype) for skip in self.skips)
+        return {"down_block_additional_residuals": skips, "mid_block_additional_residual": self.middle.to(dtype)}
+
+
+@dataclass(frozen=True)
 class Family:
     """One row per family: how prompts are encoded, what the UNet wants besides, and how kohya names its parts."""
 
@@ -153,10 +166,13 @@ class Bundle:
         condition: Condition,
         guidance: Tensor | None = None,
         images: Tensor | None = None,
+        residuals: Residuals | None = None,
     ) -> Tensor:
         """The UNet's output for latents [B, C, h, w] at timesteps [B]; `guidance` [B, E] is an embedded scale.
 
-        `images` [B, 1, D] are what an IP-Adapter on the UNet is shown.
+        Args:
+            images: what an IP-Adapter on the UNet is shown, [B, 1, D].
+            residuals: what ControlNets add. Only a UNet that runs in torch takes either.
         """
         weights = next(self.unet.parameters()).dtype
         added: dict[str, Any] | None = self.family.added(self, condition, latents)
@@ -169,6 +185,7 @@ class Bundle:
             encoder_hidden_states=condition.hidden.to(weights),
             timestep_cond=None if guidance is None else guidance.to(weights),
             added_cond_kwargs=added,
+            **({} if residuals is None else residuals.keywords(weights)),
             return_dict=False,
         )[0]
         return output.float()

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from components.contracts import Preview
+from components.contracts import Judge, Preview
 from components.errors import RequestError
 from components.image.families.bundle import Bundle, Condition
 from components.image.families.syntax import MAX_CHUNKS
@@ -32,6 +32,7 @@ from components.image.generation.schedulers import choose_sampler
 from components.image.generation.slots import REFINER_STEPS, Adapter, Slots, refined, with_picture
 from components.image.generation.start import Keep
 from components.image.promptset import with_trigger
+from components.prompting.vocabulary import EMPTY, Vocabulary
 
 if TYPE_CHECKING:
     from components.image.product import PromotedModel
@@ -78,6 +79,8 @@ class Canvas:
     `bundle` is the model in plain torch, whose UNet is the only one; `engine` runs it, or what was made of it, and
     `plain` runs it as it is: `use_plain` is for modes that need more of the UNet than a converted one gives. A request
     with LoRAs is drawn so as well.
+    `vocabulary` is what the model can be asked for by name; `judges` opens the model's judge, where it has one;
+    `words` puts a further prompt of the request into the model's words, as its own was.
     """
 
     promoted: "PromotedModel"
@@ -91,6 +94,9 @@ class Canvas:
     pictures: int = 1
     warnings: list[str] = field(default_factory=list)
     loras: Loras = ()
+    vocabulary: Vocabulary = EMPTY
+    judges: Callable[[], Judge | None] = lambda: None
+    words: Callable[[str], str] = str
     _autoencoder: Bundle | None = None
     _refiner: Any = None
     _adapter: Adapter | None = None
@@ -126,6 +132,11 @@ class Canvas:
             weight = self.request.ip_adapter.weight
             return with_picture(bundle, self._adapter, self._seen, weight)(latents, t, condition, guidance)
 
+    @property
+    def judge(self) -> Judge | None:
+        """Who can look at what is drawn; None: nobody."""
+        return self.judges()
+
     def size(self, width: int | None = None, height: int | None = None) -> tuple[int, int]:
         """Width and height in pixels: the request's, else the given ones, else the model's own.
 
@@ -150,7 +161,14 @@ class Canvas:
         return width, height
 
     def plan(
-        self, width: int, height: int, *, strength: float = 1.0, steps: int | None = None, prompt: str | None = None
+        self,
+        width: int,
+        height: int,
+        *,
+        strength: float = 1.0,
+        steps: int | None = None,
+        prompt: str | None = None,
+        controls: int = 0,
     ) -> Plan:
         """Check, encode and count one denoising.
 
@@ -158,6 +176,7 @@ class Canvas:
             strength: share of the noise that is put on a given picture (SDEdit, arXiv 2108.01073); 0: nothing is drawn.
             steps: None: the request's, else the model's own.
             prompt: None: the request's.
+            controls: ControlNets that are asked at each step.
 
         Raises:
             RequestError: what this model cannot do, or all plans of this request together cost too much.
@@ -172,10 +191,11 @@ class Canvas:
         chunks = self._chunks(text, *([request.negative_prompt] if guidance.compares else []))
         calls = steps_from(self.bundle, steps, sampler, strength)
         area = width * height / card.model.resolution**2
-        self._cost += self.pictures * cost(steps=calls, area=area, chunks=chunks, compares=guidance.compares)
+        compares = guidance.compares
+        once = cost(steps=calls, area=area, chunks=chunks, compares=compares, controls=controls)
         if request.refiner:
-            over = max(1, int(REFINER_STEPS * request.refiner.strength))
-            self._cost += self.pictures * cost(steps=over, area=area, compares=True)
+            once += cost(steps=max(1, int(REFINER_STEPS * request.refiner.strength)), area=area, compares=True)
+        self._cost += self.pictures * once
         check_cost(self._cost)
         self._total += calls
         condition = self.engine.encode([text], chunks)
@@ -206,6 +226,8 @@ class Canvas:
         """
         latents = clean
         asked = plan.guidance.asked
+        if predict is not None and self._adapter is not None:
+            self.warnings.append("ip_adapter has no effect: this mode asks the UNet in its own way.")
         for _, latents in sample(
             self.bundle, plan.condition, plan.negative, noise=self.noise(plan) if noise is None else noise,
             steps=plan.steps, guidance=asked, kind=plan.sampler, seeds=[self.seed], clean=clean,

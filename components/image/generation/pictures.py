@@ -93,7 +93,7 @@ def decoded_mask(picture: str, field: str) -> Image.Image:
 
 
 def _opened(picture: str, field: str) -> Image.Image:
-    data = _bytes(picture, field)
+    data = content_of(picture, field)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -111,7 +111,8 @@ def _opened(picture: str, field: str) -> Image.Image:
         raise RequestError(f"{field} is damaged or truncated: {reason}.", hint="Save it again as PNG.") from error
 
 
-def _bytes(picture: str, field: str) -> bytes:
+def content_of(picture: str, field: str) -> bytes:
+    """The file's bytes. Raises RequestError: no base64, or too many."""
     match = _DATA_URL.match(picture)
     try:
         data = base64.b64decode(picture[match.end() if match else 0 :], validate=True)

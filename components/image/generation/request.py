@@ -1,7 +1,7 @@
 """What can be asked of an image model. No torch here: a server checks requests before a model is loaded."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -18,6 +18,11 @@ SAMPLERS: Mapping[SamplerName, str] = dict(
     zip(get_args(SamplerName), ("LCM", "DDIM", "Euler a", "DPM++ 2M", "UniPC"), strict=True)
 )
 """Samplers by name, and what the field calls them."""
+
+
+MovingFormat = Literal["gif", "webp", "mp4"]
+MaskSource = Literal["attention", "difference", "judge", "none"]
+"""Who says where an edit may draw: the cross-attention, the model's two answers, the judge's saliency; everywhere."""
 
 
 class IpAdapter(Frozen):
@@ -39,6 +44,9 @@ class GenerateRequest(Frozen):
     """What a user asks for: text to image, and what every other mode shares. Wrong values raise RequestError, which
     names every one of them.
     """
+
+    best_of: ClassVar[bool] = True
+    """Whether a judge may choose among several answers by what the prompt asks for."""
 
     mode: str = Field("text_to_image", description="A row of the table of modes (`components.image.generation.modes`).")
     prompt: str = Field(min_length=1, max_length=2000, description="What to draw.")

@@ -13,7 +13,16 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 from components.errors import RequestError
-from components.image.generation.modes import image_to_image, inpaint, text_to_image, upscale
+from components.image.generation.modes import (
+    animate,
+    control,
+    edit,
+    image_to_image,
+    inpaint,
+    interpolate,
+    text_to_image,
+    upscale,
+)
 from components.image.generation.request import GenerateRequest
 
 
@@ -27,9 +36,13 @@ class Mode:
 
 MODES: Mapping[str, Mode] = {
     "text_to_image": Mode(GenerateRequest, text_to_image.draw),
+    "animate": Mode(animate.AnimateRequest, animate.draw),
+    "edit": Mode(edit.EditRequest, edit.draw),
     "image_to_image": Mode(image_to_image.ImageToImageRequest, image_to_image.draw),
     "inpaint": Mode(inpaint.InpaintRequest, inpaint.draw),
+    "interpolate": Mode(interpolate.InterpolateRequest, interpolate.draw),
     "upscale": Mode(upscale.UpscaleRequest, upscale.draw),
+    "control": Mode(control.ControlRequest, control.draw),
 }
 DEFAULT = "text_to_image"
 _OBJECT = TypeAdapter(dict[str, Any])
