@@ -29,6 +29,10 @@ from flows.promote import models_folder
 from flows.stage import open_recipe
 
 PARTS: Mapping[str, str] = {
+    "edit": "flows.bench.parts.changes:edit",
+    "animation": "flows.bench.parts.changes:animation",
+    "img2img": "flows.bench.parts.changes:img2img",
+    "invert": "flows.bench.parts.changes:invert",
     "control": "flows.bench.parts.control:measure",
 }
 """What is measured, in order: `module:function`."""

@@ -91,11 +91,11 @@ class Way:
         return found[:-1] if self.closed else found
 
     def _frame(self, place: float, keep: Keep | None) -> Generator[Preview, None, Frame]:
-        plan, noise = self._at(place)
+        plan, noise = self.at(place)
         latents = yield from self.canvas.sample(plan, noise=noise, keep=keep)
         return Frame(place, latents.cpu(), self.canvas.picture(latents))
 
-    def _at(self, place: float) -> tuple[Plan, Tensor]:
+    def at(self, place: float) -> tuple[Plan, Tensor]:
         """What is drawn at a place: embeddings go over straight, noise along the sphere."""
         amount = place % 1
         a, b = self.keys[int(place)], self.keys[(int(place) + 1) % len(self.keys)]

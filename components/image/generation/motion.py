@@ -6,19 +6,26 @@ from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional
 
 from components.contracts import Preview
+from components.errors import RequestError
 from components.image.generation.canvas import Canvas, Plan, pixels
-from components.image.generation.keyframes import Frame
+from components.image.generation.control.generator import ControlledCharacterGenerator
+from components.image.generation.control.pose import Pose
+from components.image.generation.keyframes import Frame, Way
 from components.image.generation.latent import to_images
 from components.image.generation.modes.animate import Easing, Motion
+from components.image.generation.modes.control import Steering
 
 STRENGTH = 0.3
 """At which a moved picture is drawn over: enough to mend border and lines, too little to change what it shows."""
 NECK = 0.85
 """Where a head turns, of the height from the top."""
+_HEAD = 0.56
+"""Height of a usual head, of the picture's."""
 _SLOWEST = 3.0
 """Times the usual duration: easing would hold a key for ever."""
 
@@ -66,15 +73,63 @@ class Mover:
         return cls(canvas, motion, amount, [canvas.plan(*size, strength=STRENGTH) for _ in range(count)])
 
     def moved(self, frames: Sequence[Frame], *, loop: bool) -> Generator[Preview, None, list[Frame]]:
-        """The frames under one full swing of the motion; without `loop` under half of it, to the other side."""
+        """The frames under one full swing of the motion; without `loop` under half of it, there and back."""
         found = []
-        for at, (frame, plan) in enumerate(zip(frames, self.plans, strict=True)):
-            share = at / len(frames) if loop else at / max(len(frames) - 1, 1) / 2
-            swing = math.sin(2 * math.pi * share)
+        for frame, plan, swing in zip(frames, self.plans, swings(len(frames), loop=loop), strict=True):
             image = moved_picture(frame.image, self.motion, self.amount * swing)
             latents = yield from self.canvas.sample(plan, clean=self.canvas.encode(image))
             found.append(replace(frame, latents=latents.cpu(), image=self.canvas.picture(latents)))
         return found
+
+
+@dataclass(frozen=True)
+class PosedMover:
+    """Draws each frame anew under the pose ControlNet, from the same noise: the head moves, the camera does not."""
+
+    canvas: Canvas
+    way: Way
+    poses: Sequence[Pose]
+
+    @classmethod
+    def plan(cls, way: Way, motion: Motion, amount: float, count: int, pose: Pose, *, loop: bool) -> "PosedMover":
+        """Counts what `count` frames cost. Raises RequestError for a pose that a swing takes too far."""
+        size = way.canvas.size()
+        for _ in range(count):
+            way.canvas.plan(*size, controls=1)
+        return cls(way.canvas, way, [posed(pose, motion, amount * swing) for swing in swings(count, loop=loop)])
+
+    def moved(self, frames: Sequence[Frame], *, loop: bool) -> Generator[Preview, None, list[Frame]]:
+        """The frames at their places of the way, each in its pose; the swing was decided by `plan`."""
+        found = []
+        steered = ControlledCharacterGenerator(self.canvas)
+        for frame, pose in zip(frames, self.poses, strict=True):
+            plan, noise = self.way.at(frame.place)
+            control = steered.control(Steering(kind="pose", pose=pose), plan.size)
+            latents = yield from self.canvas.sample(plan, noise=noise, predict=steered.predict([control]))
+            found.append(replace(frame, latents=latents.cpu(), image=self.canvas.picture(latents)))
+        return found
+
+
+def swings(count: int, *, loop: bool) -> list[float]:
+    """Sines from -1 to 1 of a whole swing that begins again where it ends; without `loop` of the half to one side."""
+    shares = [at / count if loop else at / max(count - 1, 1) / 2 for at in range(count)]
+    return [math.sin(2 * math.pi * share) for share in shares]
+
+
+def posed(pose: Pose, motion: Motion, degrees: float) -> Pose:
+    """A pose turned, or nodding: its head lower by the sine of the angle, over its own height. Raises RequestError."""
+    x, y = pose.position
+    if motion == "tilt":
+        change: dict[str, object] = {"tilt": pose.tilt + degrees}
+    else:
+        change = {"position": (x, y + _HEAD * pose.scale * math.sin(math.radians(degrees)))}
+    try:
+        return Pose.model_validate({**pose.model_dump(), **change})
+    except ValidationError as error:
+        raise RequestError(
+            f"pose: a {motion} of {degrees:.0f} degrees takes it out of bounds: {error.errors()[0]['msg']}.",
+            hint="Ask for less.",
+        ) from error
 
 
 def moved_picture(image: Image.Image, motion: Motion, degrees: float) -> Image.Image:
