@@ -57,6 +57,10 @@ class Settings(BaseSettings):
         None, description="Folder of promoted models with a `champion` pointer, watched by the service."
     )
     loras: Path | None = Field(None, description="Folder of LoRAs that requests may name; default: loras/ in the home.")
+    parts: Path | None = Field(
+        None,
+        description="Folder of vae/, ip_adapter/ and refiner/ that requests may name; default: parts/ in the home.",
+    )
     controlnets: Names = Field(
         (), description="Public ControlNets that requests may name: hub ids or diffusers folders, by comma."
     )
@@ -115,6 +119,11 @@ class Settings(BaseSettings):
     def sliders_dir(self) -> Path:
         """Attribute directions that `kyara directions` learnt: <recipe>.safetensors."""
         return self.base_dir / "sliders"
+
+    @property
+    def parts_dir(self) -> Path:
+        """Optional parts that requests may name, by kind: vae/<name>, ip_adapter/<name>, refiner/<name>."""
+        return (self.parts or self.base_dir / "parts").resolve()
 
     @property
     def presets(self) -> Path:

@@ -4,16 +4,16 @@ import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Union, get_args
 
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel
 
 from components.artifact import write_bytes
 from components.contracts import Done
 from components.errors import RequestError
 from components.image.generation.metadata import read_request
 from components.image.generation.modes import DEFAULT, MODES, parse
-from components.image.generation.pictures import holds_picture, read_picture
+from components.image.generation.pictures import Picture, holds_picture, read_picture
 from components.image.generation.presets import load
 from components.image.generation.request import GenerateRequest
 from flows.stage import parse_overrides
@@ -42,7 +42,8 @@ def asked(
     known = MODES[mode].request.model_fields
     other = ("mask", "box") if {"mask", "box"} & given.keys() else ()  # one replaces the other
     kept = {name: value for name, value in base.items() if name in known and name not in other}
-    return parse({**kept, **{name: _opened(name, value, known) for name, value in given.items()}, "mode": mode})
+    opened = {name: _opened(value, known[name].annotation) for name, value in given.items() if name in known}
+    return parse({**kept, **given, **opened, "mode": mode})
 
 
 def corners(text: str) -> list[int]:
@@ -116,7 +117,16 @@ def _of(picture: Path) -> dict[str, Any]:
         raise RequestError(f"{str(picture)!r} cannot be read: {error.strerror or error}.") from error
 
 
-def _opened(name: str, value: Any, fields: Mapping[str, FieldInfo]) -> Any:
-    """A path as the picture in it, where the field holds one."""
-    wanted = name in fields and holds_picture(fields[name])
-    return read_picture(Path(value)) if wanted and isinstance(value, Path | str) else value
+def _opened(value: Any, annotation: Any) -> Any:
+    """Paths as the pictures in them, wherever a field of this type holds one: in nested objects and lists too."""
+    kinds = {annotation, *get_args(annotation)}
+    if isinstance(value, Path | str):
+        return read_picture(Path(value)) if Picture in kinds else value
+    if isinstance(value, Mapping):
+        nested = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        fields = nested[0].model_fields if nested else {}
+        return {key: _opened(each, fields[key].annotation) if key in fields else each for key, each in value.items()}
+    if isinstance(value, list):
+        inner = {each for kind in kinds for each in get_args(kind)} | kinds
+        return [_opened(each, Union[tuple(inner)]) for each in value]  # noqa: UP007
+    return value

@@ -25,6 +25,7 @@ from components.image.generation.loras import PlainEngine, without_tags
 from components.image.generation.metadata import to_png
 from components.image.generation.modes import MODES
 from components.image.generation.request import MAX_SEED, GenerateRequest
+from components.image.generation.slots import Slots
 from components.image.judging import open_judge
 from components.image.product import LCM, LORA, PromotedModel, read_model
 from components.image.reading import offers, read, worded
@@ -48,7 +49,7 @@ class ImageGenerator:
         self, bundle: Bundle, promoted: PromotedModel, engine: Engine, reader: RobustPromptGenerator | None = None
     ) -> None:
         self.bundle, self.promoted, self.reader = bundle, promoted, reader
-        self.plain = PlainEngine.of(bundle)
+        self.plain, self.slots = PlainEngine.of(bundle), Slots(bundle)
         self.engine = self.plain if engine.kind == "eager" else engine
 
     @classmethod
@@ -180,11 +181,11 @@ class ImageGenerator:
     def _draw(self, request: GenerateRequest, seed: int, previews: bool) -> Iterator[Preview | Drawn]:
         """One answer, by the mode of the request."""
         canvas = Canvas(
-            self.promoted, self.bundle, self.engine, self.plain, request, seed, previews, pictures=request.n,
+            self.promoted, self.bundle, self.engine, self.plain, self.slots, request, seed, previews, request.n,
             vocabulary=EMPTY if self.reader is None else self.reader.vocabulary, judges=lambda: self.judge,
             words=lambda text: self._worded(request, text),
         )  # fmt: skip
-        return MODES[request.mode].draw(canvas, request)
+        yield from MODES[request.mode].draw(canvas, request)
 
 
 def packed(drawn: Sequence[Drawn], seconds: float) -> Done:

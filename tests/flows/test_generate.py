@@ -149,3 +149,22 @@ def test_any_two_settings_against_each_other(kyara):
 def test_mistakes_are_one_sentence(kyara, arguments, said):
     code, _, err = kyara(*arguments)
     assert code == 1 and said in err and "Traceback" not in err
+
+
+def test_paths_become_pictures_wherever_a_field_holds_one(tmp_path):
+    from pydantic import BaseModel
+
+    from components.image.generation.pictures import Picture
+    from flows.generate import _opened
+
+    class Part(BaseModel):
+        name: str
+        image: Picture
+
+    noisy().save(tmp_path / "given.png")
+    path = str(tmp_path / "given.png")
+    assert isinstance(_opened(path, Picture | None), Picture) and not isinstance(_opened(path, str | None), Picture)
+    found = _opened([{"name": path, "image": path}], list[Part])
+    assert isinstance(found[0]["image"], Picture) and found[0]["name"] == path
+    assert isinstance(_opened({"image": path}, Part | None)["image"], Picture)
+    assert all(isinstance(each, Picture) for each in _opened([path, path], tuple[Picture, ...] | None))

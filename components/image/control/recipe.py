@@ -34,7 +34,7 @@ class ControlTrainSection(Frozen):
     steps: Count = Field(3000, description="Optimizer steps.")
     batch_size: Count = 16
     accumulation: Count = Field(1, description="Batches whose gradients are summed before one optimizer step.")
-    learning_rate: float = Field(3e-4, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)
     warmup_share: Share = 0.03
     schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = Field(1e-2, ge=0)

@@ -165,21 +165,26 @@ class Bundle:
         t: Tensor,
         condition: Condition,
         guidance: Tensor | None = None,
+        images: Tensor | None = None,
         residuals: Residuals | None = None,
     ) -> Tensor:
         """The UNet's output for latents [B, C, h, w] at timesteps [B]; `guidance` [B, E] is an embedded scale.
 
         Args:
-            residuals: what ControlNets add; only a UNet that runs in torch takes them.
+            images: what an IP-Adapter on the UNet is shown, [B, 1, D].
+            residuals: what ControlNets add. Only a UNet that runs in torch takes either.
         """
         weights = next(self.unet.parameters()).dtype
-        added = self.family.added(self, condition, latents)
+        added: dict[str, Any] | None = self.family.added(self, condition, latents)
+        added = None if added is None else {key: value.to(weights) for key, value in added.items()}
+        if images is not None:
+            added = {**(added or {}), "image_embeds": [images.to(weights)]}
         output: Tensor = self.unet(
             latents.to(weights),
             t,
             encoder_hidden_states=condition.hidden.to(weights),
             timestep_cond=None if guidance is None else guidance.to(weights),
-            added_cond_kwargs=None if added is None else {key: value.to(weights) for key, value in added.items()},
+            added_cond_kwargs=added,
             **({} if residuals is None else residuals.keywords(weights)),
             return_dict=False,
         )[0]

@@ -23,12 +23,14 @@ from components.image.families.syntax import MAX_CHUNKS
 from components.image.generation.cost import check_cost, cost
 from components.image.generation.engine import Engine
 from components.image.generation.guidance import Guidance
-from components.image.generation.latent import Keep, Predict, initial_noise, sample, steps_from, to_images
+from components.image.generation.latent import Predict, initial_noise, sample, steps_from, to_images
 from components.image.generation.loras import Loras, PlainEngine, chosen
 from components.image.generation.metadata import kyara_version, pictures_in, told
 from components.image.generation.pictures import decoded
 from components.image.generation.request import GenerateRequest, SamplerName
 from components.image.generation.schedulers import choose_sampler
+from components.image.generation.slots import REFINER_STEPS, Adapter, Slots, refined, with_picture
+from components.image.generation.start import Keep
 from components.image.promptset import with_trigger
 from components.prompting.vocabulary import EMPTY, Vocabulary
 
@@ -85,6 +87,7 @@ class Canvas:
     bundle: Bundle
     engine: Engine
     plain: PlainEngine
+    slots: Slots
     request: GenerateRequest
     seed: int
     previews: bool = False
@@ -94,27 +97,40 @@ class Canvas:
     vocabulary: Vocabulary = EMPTY
     judges: Callable[[], Judge | None] = lambda: None
     words: Callable[[str], str] = str
+    _autoencoder: Bundle | None = None
+    _refiner: Any = None
+    _adapter: Adapter | None = None
+    _seen: tuple[Tensor, Tensor] | None = None
     _cost: float = 0.0
     _total: int = 0
     _done: int = 0
 
     def __post_init__(self) -> None:
-        self.loras = chosen(self.request.loras)
-        if self.loras:
+        """Load what the request names; what cannot be loaded is refused here, before anything is drawn."""
+        request = self.request
+        self.loras = chosen(request.loras)
+        self._autoencoder = self.slots.with_vae(request.vae) if request.vae else None
+        self._refiner = self.slots.refiner(request.refiner.name) if request.refiner else None
+        if self.loras or request.ip_adapter:
             self.use_plain()
             with self.plain.using(self.loras):
-                """Refuses here, before anything is drawn, what cannot be loaded."""
+                self._adapter = self.slots.adapter(request.ip_adapter.name) if request.ip_adapter else None
+        if request.ip_adapter and self._adapter:
+            self._seen = self._adapter.look(decoded(request.ip_adapter.image, "ip_adapter.image"))
 
     def use_plain(self) -> None:
         """Draw with plain torch."""
         self.engine = self.plain
 
     def predict(self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
-        """The UNet's output with this request's LoRAs, as Bundle.predict."""
-        if not self.loras:
+        """The UNet's output with this request's LoRAs and IP-Adapter, as Bundle.predict."""
+        if not self.loras and self._adapter is None:
             return self.engine.predict(latents, t, condition, guidance)
         with torch.no_grad(), self.plain.using(self.loras) as bundle:
-            return bundle.predict(latents, t, condition, guidance)
+            if self._adapter is None or self._seen is None or self.request.ip_adapter is None:
+                return bundle.predict(latents, t, condition, guidance)
+            weight = self.request.ip_adapter.weight
+            return with_picture(bundle, self._adapter, self._seen, weight)(latents, t, condition, guidance)
 
     @property
     def judge(self) -> Judge | None:
@@ -177,6 +193,8 @@ class Canvas:
         area = width * height / card.model.resolution**2
         compares = guidance.compares
         once = cost(steps=calls, area=area, chunks=chunks, compares=compares, controls=controls)
+        if request.refiner:
+            once += cost(steps=max(1, int(REFINER_STEPS * request.refiner.strength)), area=area, compares=True)
         self._cost += self.pictures * once
         check_cost(self._cost)
         self._total += calls
@@ -208,6 +226,8 @@ class Canvas:
         """
         latents = clean
         asked = plan.guidance.asked
+        if predict is not None and self._adapter is not None:
+            self.warnings.append("ip_adapter has no effect: this mode asks the UNet in its own way.")
         for _, latents in sample(
             self.bundle, plan.condition, plan.negative, noise=self.noise(plan) if noise is None else noise,
             steps=plan.steps, guidance=asked, kind=plan.sampler, seeds=[self.seed], clean=clean,
@@ -215,7 +235,14 @@ class Canvas:
         ):  # fmt: skip
             yield self.step(latents)
         assert latents is not None, "strength 0 needs the latents of a picture"
-        return latents
+        return self._refined(plan, latents)
+
+    def _refined(self, plan: Plan, latents: Tensor) -> Tensor:
+        """Drawn over by the refiner, where the request names one: one call, which cannot be stopped midway."""
+        if self._refiner is None or self.request.refiner is None:
+            return latents
+        strength, negative = self.request.refiner.strength, self.request.negative_prompt
+        return refined(self._refiner, latents, plan.prompt, negative, strength, self.seed)
 
     def step(self, latents: Tensor | None = None) -> Preview:
         """One more of the planned steps is done; its picture where previews are asked."""
@@ -225,11 +252,13 @@ class Canvas:
 
     def picture(self, latents: Tensor) -> Image.Image:
         """Latents [1, C, h, w] as a picture."""
-        return to_images(self.engine.decode(latents))[0]
+        decode = self.engine.decode if self._autoencoder is None else self._autoencoder.decode_latents
+        return to_images(decode(latents))[0]
 
     def encode(self, image: Image.Image) -> Tensor:
         """A picture of a drawable size as latents [1, C, h, w] on the CPU."""
-        return self.engine.encode_images(pixels(image)).cpu()
+        encode = self.engine.encode_images if self._autoencoder is None else self._autoencoder.encode_images
+        return encode(pixels(image)).cpu()
 
     def given(self, picture: str, field: str) -> Image.Image:
         """A picture of the request, decoded, at the size that is drawn: its own, or the request's width and height.

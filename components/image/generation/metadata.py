@@ -178,7 +178,7 @@ def _texts(png: bytes) -> dict[str, str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-                return {key: value for key, value in image.info.items() if isinstance(value, str)}
+                return {str(key): value for key, value in image.info.items() if isinstance(value, str)}
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         raise RequestError("the file is no sound PNG.", hint="Metadata are read from PNG files only.") from error
 

@@ -141,7 +141,8 @@ def _bits(image: Image.Image) -> int:
     tags = getattr(image, "tag_v2", None)
     if tags is not None:
         return max((int(bits) for bits in tags.get(258, (8,))), default=8)
-    if image.format == "PNG" and image.tile:
-        raw = image.tile[0][3]
+    tiles = getattr(image, "tile", None)
+    if image.format == "PNG" and tiles:
+        raw = tiles[0][3]
         return 16 if ";16" in (raw if isinstance(raw, str) else str(raw[0])) else 8
     return 8

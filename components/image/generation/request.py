@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import Field, ValidationError, field_validator
 
 from components.errors import RequestError
+from components.image.generation.pictures import Picture
 from components.recipe import Frozen
 
 MAX_SEED = 2**32 - 1
@@ -22,6 +23,21 @@ SAMPLERS: Mapping[SamplerName, str] = dict(
 MovingFormat = Literal["gif", "webp", "mp4"]
 MaskSource = Literal["attention", "difference", "judge", "none"]
 """Who says where an edit may draw: the cross-attention, the model's two answers, the judge's saliency; everywhere."""
+
+
+class IpAdapter(Frozen):
+    """A picture that a model looks at beside the prompt."""
+
+    name: str = Field(max_length=200, description="A folder of KYARA_PARTS/ip_adapter.")
+    image: Picture = Field(description="What to look at, base64.")
+    weight: float = Field(0.6, ge=0, le=2, description="0: not at all.")
+
+
+class Refiner(Frozen):
+    """SDXL's second model, which draws over what the first made."""
+
+    name: str = Field(max_length=200, description="A folder of KYARA_PARTS/refiner.")
+    strength: float = Field(0.3, gt=0, le=1, description="How much is drawn over.")
 
 
 class GenerateRequest(Frozen):
@@ -55,6 +71,11 @@ class GenerateRequest(Frozen):
         max_length=MOST_LORAS,
         description="LoRAs of KYARA_LORAS by name, with weights; `<lora:name:0.8>` in the prompt does the same.",
     )
+    vae: str | None = Field(
+        None, max_length=200, description="Another autoencoder: a folder of KYARA_PARTS/vae (SD 1.5, SDXL)."
+    )
+    ip_adapter: IpAdapter | None = Field(None, description="A picture to look at (SD 1.5, SDXL).")
+    refiner: Refiner | None = Field(None, description="A second model that draws over the result (SDXL).")
     raw: bool = Field(False, description="Give the model the prompt as it is typed; it is read and mended otherwise.")
     strict: bool = Field(False, description="Refuse a prompt that can be read in several ways.")
     trigger: bool = Field(True, description="Put the model's trigger word first, where it is not.")

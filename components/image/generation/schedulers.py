@@ -11,7 +11,7 @@ from components.errors import RequestError
 from components.image.families.bundle import Bundle
 from components.image.families.schedule import NoiseSchedule
 from components.image.generation.request import SAMPLERS, SamplerName
-from components.image.generation.start import FROM_NOISE, Start
+from components.image.generation.start import FROM_NOISE, Start, mixed
 
 SCHEDULERS: Mapping[str, str] = {
     "euler_a": "EulerAncestralDiscreteScheduler",
@@ -87,5 +87,6 @@ def _noised(scheduler: Any, clean: Tensor, noise: Tensor) -> Tensor:
     sigma = scheduler.sigmas[scheduler.step_index]
     if hasattr(scheduler, "_sigma_to_alpha_sigma_t"):
         alpha, sigma = scheduler._sigma_to_alpha_sigma_t(sigma)
-        return alpha * clean + sigma * noise
-    return clean + sigma * noise
+        return mixed(clean, noise, alpha**2)
+    noised: Tensor = clean + sigma * noise
+    return noised

@@ -62,13 +62,13 @@ def share_drawn(request: InpaintRequest, size: tuple[int, int]) -> NDArray[np.fl
     given = decoded(request.image, "image").size
     marked = _boxed(request.box, given) if request.box else _masked(str(request.mask), given)
     marked = marked if given == size else marked.resize(size, Image.Resampling.BILINEAR)
-    share = np.asarray(marked, dtype=np.float32) / 255
+    share = np.asarray(marked, dtype=np.float32) / np.float32(255)
     if not share.any():
         raise RequestError("the mask marks nothing.", hint="White is drawn anew, black stays.")
     if request.feather:
         blurred = marked.filter(ImageFilter.GaussianBlur(request.feather / 2))
         # Blurring leaves one half on the edge: the upper half is a ramp that begins there and rises inwards.
-        share = np.minimum(share, np.clip(2 * np.asarray(blurred, dtype=np.float32) / 255 - 1, 0, 1))
+        share = np.minimum(share, np.clip(np.asarray(blurred, dtype=np.float32) / np.float32(127.5) - 1, 0, 1))
     return share
 
 

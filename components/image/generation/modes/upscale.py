@@ -18,7 +18,7 @@ class UpscaleRequest(GenerateRequest):
     mode: Literal["upscale"] = "upscale"
     image: Picture | None = Field(None, description="A picture to enlarge, base64; null: one is drawn first.")
     scale: float = Field(2.0, gt=1, le=4, description="Of both sides, rounded to what the model can draw.")
-    strength: float = Field(0.35, ge=0, le=1, description="Of drawing over; 0 only enlarges.")
+    strength: float = Field(0.25, ge=0, le=1, description="Of drawing over; 0 only enlarges.")
 
 
 def draw(canvas: "Canvas", request: UpscaleRequest) -> "Events":
