@@ -80,7 +80,7 @@ class Directions:
                 f"sliders {str(path)!r} have shapes {sorted(found)}; this model's latents have {tuple(shape)}.",
                 hint="Make them with `kyara directions` on this model.",
             )
-        return cls(sliders, facts.get("base", ""), method, int(facts.get("count", 0)))  # type: ignore[arg-type]
+        return cls(sliders, facts.get("base", ""), method, int(facts.get("count", 0)))
 
 
 def learn(
