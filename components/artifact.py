@@ -22,6 +22,7 @@ from components.errors import ArtifactError
 MANIFEST = "manifest.json"
 PENDING = ".pending.json"
 POINTER = "champion"
+READY = "ready"
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,20 @@ def pointed(folder: Path) -> Path:
             hint="Expected the name of a folder beside it.",
         )
     return folder / version
+
+
+def make_ready(folder: Path, version: str) -> None:
+    """Name the version of a folder that others use, where none is a champion."""
+    write_bytes(folder / READY, f"{version}\n".encode())
+
+
+def ready(folder: Path) -> Path | None:
+    """The version that `make_ready` named; None where there is none."""
+    try:
+        version = folder / (folder / READY).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return version if version.parent == folder and (version / MANIFEST).is_file() else None
 
 
 def promoted_at(folder: Path) -> datetime:

@@ -173,6 +173,17 @@ class Judge(Protocol):
         """Raises RecipeError for a style that the judge does not know."""
 
 
+@runtime_checkable
+class PointingJudge(Protocol):
+    """A judge that can also point: an edit then knows where to draw."""
+
+    def where(self, image: Any, asked: Mapping[str, str]) -> Floats:
+        """How much each place of one picture decides whether the asked aspects are there, [H, W] in [0, 1].
+
+        Raises ModelError for an aspect or value that the judge does not know.
+        """
+
+
 @dataclass(frozen=True)
 class Modality:
     """One row of the table in `modalities.py`: dotted strings, so that listing imports nothing heavy.
@@ -180,9 +191,12 @@ class Modality:
     recipe: its recipe class.
     stages: stage -> function, in order; the last one measures and leaves `metrics.json`.
     product: its module (see Product).
+    serves: False: a version that passes the gate is registered and lies beside the models that use it; none is a
+        champion, none is packaged.
     """
 
     name: str
     recipe: str
     stages: Mapping[str, str]
     product: str
+    serves: bool = True

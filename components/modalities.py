@@ -25,6 +25,19 @@ MODALITIES = MappingProxyType(
             ),
             product="components.image.product",
         ),
+        "control": Modality(
+            name="control",
+            recipe="components.image.control.recipe:ControlRecipe",
+            stages=MappingProxyType(
+                {
+                    "dataset": "components.image.control.dataset:prepare",
+                    "train": "components.image.control.train:train",
+                    "evaluate": "components.image.control.evaluate:evaluate",
+                }
+            ),
+            product="components.image.control.product",
+            serves=False,
+        ),
     }
 )
 
@@ -44,6 +57,11 @@ def stage_names(recipe: Recipe) -> tuple[str, ...]:
 def measuring_stage(recipe: Recipe) -> str:
     """The stage whose metrics decide: the last."""
     return stage_names(recipe)[-1]
+
+
+def serves(recipe: Recipe) -> bool:
+    """Whether a recipe's versions compete to be the champion that is packaged and served."""
+    return modality(recipe.modality).serves
 
 
 def stage_function(recipe: Recipe, name: str) -> Stage:

@@ -1,4 +1,4 @@
-"""What a recipe plugs in by name, as dotted strings: judges of what a model makes, readers of what users type.
+"""What a recipe plugs in by name, as dotted strings: judges of pictures, readers of what users type, examples.
 
 A name stands here, or is `package.module:object` itself (one's own judge, in a file beside the recipe's project).
 """
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from components.errors import RecipeError
 
-Kind = Literal["judge", "reader"]
+Kind = Literal["judge", "reader", "examples"]
 
 PLUGINS: Mapping[Kind, Mapping[str, str]] = MappingProxyType(
     {
@@ -20,6 +20,9 @@ PLUGINS: Mapping[Kind, Mapping[str, str]] = MappingProxyType(
         },
         "reader": {
             "portraits": "components.portraits.reader.plugin:READER",
+        },
+        "examples": {
+            "portraits": "components.portraits.examples:EXAMPLES",
         },
     }
 )

@@ -56,6 +56,17 @@ class Settings(BaseSettings):
     models: Path | None = Field(
         None, description="Folder of promoted models with a `champion` pointer, watched by the service."
     )
+    loras: Path | None = Field(None, description="Folder of LoRAs that requests may name; default: loras/ in the home.")
+    parts: Path | None = Field(
+        None,
+        description="Folder of vae/, ip_adapter/ and refiner/ that requests may name; default: parts/ in the home.",
+    )
+    controlnets: Names = Field(
+        (), description="Public ControlNets that requests may name: hub ids or diffusers folders, by comma."
+    )
+    low_memory: bool = Field(
+        False, description="Draw with less memory and more time: attention in slices, ControlNets off the GPU."
+    )
     prompts_client: PromptClient | None = Field(
         None,
         description="Who reads prompts; default: the recipe's, which is the offline lexicon, whatever keys there are.",
@@ -100,6 +111,26 @@ class Settings(BaseSettings):
         return (self.models or self.base_dir / "models").resolve()
 
     @property
+    def loras_dir(self) -> Path:
+        """LoRAs that requests may name: <name>.safetensors, or a folder <name> in peft's form."""
+        return (self.loras or self.base_dir / "loras").resolve()
+
+    @property
+    def sliders_dir(self) -> Path:
+        """Attribute directions that `kyara directions` learnt: <recipe>.safetensors."""
+        return self.base_dir / "sliders"
+
+    @property
+    def parts_dir(self) -> Path:
+        """Optional parts that requests may name, by kind: vae/<name>, ip_adapter/<name>, refiner/<name>."""
+        return (self.parts or self.base_dir / "parts").resolve()
+
+    @property
+    def presets(self) -> Path:
+        """Named settings that a user saved: <name>.json."""
+        return self.state / "presets"
+
+    @property
     def runs(self) -> Path:
         """One folder a run with its resolved configuration: runs/<id>/config.json."""
         return self.base_dir / "runs"
@@ -111,7 +142,7 @@ class Settings(BaseSettings):
 
     @property
     def state(self) -> Path:
-        """Homes of Prefect, MLflow and BentoML."""
+        """Homes of Prefect, MLflow and BentoML, caches, presets."""
         return self.base_dir / ".kyara"
 
     @property

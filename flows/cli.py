@@ -21,10 +21,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A model factory for anime characters: from a folder of pictures to a fast, measured, served model.",
 )
+presets = typer.Typer(no_args_is_help=True, help="Settings that you save by a name.")
+app.add_typer(presets, name="preset")
 Recipe = Annotated[str, typer.Argument(help="A YAML file, or the name of one in flows/recipes.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A value that wins over the recipe's: train.rank=4."),
+]
+RequestFields = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field of the mode: steps=8.")
+]
+PromotedFolder = Annotated[
+    Path | None, typer.Option("--model", help="A promoted model's folder; default: the latest champion.")
+]
+KeyFrames = Annotated[
+    list[str] | None,
+    typer.Option("--to", help="A key frame: expression=frown,hair_color=blue, or seed=9, or another prompt."),
 ]
 
 
@@ -98,25 +110,223 @@ def stage(recipe: Recipe, name: Annotated[str, typer.Argument(metavar="STAGE")],
 
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Argument(show_default=False)],
+    prompt: Annotated[str | None, typer.Argument(show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Equal seeds give equal pictures.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Default: as many as the model was distilled for.")] = None,
+    count: Annotated[int | None, typer.Option("-n", min=1, help="Pictures, at consecutive seeds.")] = None,
+    negative: Annotated[str | None, typer.Option(help="What to move away from.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture to start from (image to image).")] = None,
+    mask: Annotated[Path | None, typer.Option(help="With --image: draw anew where this is white (inpainting).")] = None,
+    box: Annotated[str | None, typer.Option(help="Instead of --mask: left,top,right,bottom in pixels.")] = None,
+    feather: Annotated[
+        int | None, typer.Option(min=0, help="Pixels over which the mask's inner edge is mixed.")
+    ] = None,
+    strength: Annotated[float | None, typer.Option(help="How much may change: 0 nothing, 1 everything.")] = None,
+    upscale: Annotated[float | None, typer.Option(help="Draw, or take --image, and enlarge it so many times.")] = None,
+    controls: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--control",
+            metavar="KIND=SOURCE[:WEIGHT]",
+            help="Steer: sketch=lines.png, sketch-from=photo.png:0.7, pose=0.4,0.5,1.2,-10, pose-from=photo.png.",
+        ),
+    ] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="A PNG whose own settings are the base.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Saved settings (`kyara preset`).")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field of any mode: mode=upscale.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="PNG file.")] = Path("out/picture.png"),
     model: Annotated[Path | None, typer.Option(help="A promoted model's folder; default: the latest champion.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Give the model the prompt as it is typed.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a prompt that can be read in several ways.")] = False,
 ) -> None:
-    """Draw a picture with the champion; the prompt may be Japanese or English and may have mistakes."""
-    from components.artifact import write_bytes
-    from components.image.generation.request import GenerateRequest
+    """Draw a picture with the champion, or change one; the prompt may be Japanese or English and may have mistakes."""
     from components.image.product import load
+    from flows.controls import parse_control
+    from flows.generate import asked, corners, write
 
-    request = GenerateRequest(prompt=prompt, seed=seed, steps=steps, raw=raw, strict=strict)
-    done = load(model or _latest_champion("image")).answer(request)
-    write_bytes(out, done.content)
+    options = {
+        "prompt": prompt, "seed": seed, "steps": steps, "n": count, "negative_prompt": negative, "image": image,
+        "mask": mask, "box": box and corners(box), "feather": feather, "strength": strength, "scale": upscale,
+        "raw": raw or (False if prompt and source else None), "strict": strict or None,
+        "controls": [parse_control(text) for text in controls] if controls else None,
+    }  # fmt: skip
+    request = asked(options, preset=preset, picture=source, overrides=overrides or [])
+    _told(done := load(model or _latest_champion("image")).answer(request), write(done, out))
+
+
+def _told(done: Any, files: Sequence[Path]) -> None:
+    """What was drawn, and where it lies."""
     if "confidence" in done.metadata:
         typer.echo(f"read as: {done.metadata['prompt']}  (confidence {done.metadata['confidence']:.2f})")
-    typer.echo(f"{out}  (seed {done.metadata['seed']}, {done.seconds:.2f} s)")
+    for warning in done.metadata.get("warnings", ()):
+        _say(f"note: {warning}")
+    for path in files:
+        typer.echo(f"{path}  (seed {done.metadata['seed']}, {done.seconds:.2f} s)")
+
+
+@app.command()
+def edit(
+    changes: Annotated[
+        list[str],
+        typer.Argument(metavar="CHANGE...", help="expression=frown, or words=other words.", show_default=False),
+    ],
+    image: Annotated[
+        Path | None, typer.Option(help="The picture; without one it is drawn first, from --prompt and --seed.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="What the picture shows; one of Kyara's says it itself.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Equal seeds give equal pictures.")] = None,
+    strength: Annotated[float | None, typer.Option(help="How far a given picture is drawn anew.")] = None,
+    mask: Annotated[str | None, typer.Option(help="Who says where: difference, attention, judge or none.")] = None,
+    overrides: RequestFields = None,
+    out: Annotated[Path, typer.Option(help="PNG file.")] = Path("out/edited.png"),
+    model: PromotedFolder = None,
+) -> None:
+    """Change a character's expression, hair colour, clothes or background, and keep the rest."""
+    from components.image.product import load
+    from flows.generate import asked, changes_of, write
+
+    options = {
+        "mode": "edit", "change": changes_of(changes), "image": image, "prompt": prompt, "seed": seed,
+        "strength": strength, "mask": mask,
+    }  # fmt: skip
+    request = asked(options, overrides=overrides or [])
+    _told(done := load(model or _latest_champion("image")).answer(request), write(done, out))
+
+
+@app.command()
+def directions(
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder of captioned pictures, or a plug-in's examples: portraits.", show_default=False),
+    ],
+    count: Annotated[int, typer.Option(min=8, help="Pictures at most.")] = 400,
+    method: Annotated[str, typer.Option(help="ridge, which keeps attributes apart, or mean.")] = "ridge",
+    out: Annotated[
+        Path | None, typer.Option(help="Default: where --set mode=sliders looks for them.", show_default=False)
+    ] = None,
+    model: PromotedFolder = None,
+) -> None:
+    """Learn sliders (expression, hair colour, whatever the captions tell) for the champion."""
+    from components.image.generation.directions import METHODS
+    from flows.directions import fit
+
+    if method not in METHODS:
+        raise RequestError(f"method {method!r} is unknown.", hint=f"Known: {', '.join(METHODS)}.")
+    typer.echo(fit(source, model, out, count=count, method=METHODS[METHODS.index(method)]))
+
+
+@app.command()
+def interpolate(
+    prompt: Annotated[str, typer.Argument(show_default=False)],
+    to: KeyFrames = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Equal seeds give equal pictures.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Pictures in all, the keys among them.")] = None,
+    form: Annotated[str | None, typer.Option("--format", help="png (side by side), webp, gif or mp4.")] = None,
+    overrides: RequestFields = None,
+    out: Annotated[Path, typer.Option(help="Its suffix becomes that of the format.")] = Path("out/interpolated.png"),
+    model: PromotedFolder = None,
+) -> None:
+    """Draw the way from one prompt, emotion or seed to others, in even steps."""
+    from components.image.product import load
+    from flows.generate import asked, key_frame, write
+
+    options = {
+        "mode": "interpolate", "prompt": prompt, "keys": [key_frame(text) for text in to or ()], "seed": seed,
+        "frames": frames, "format": form,
+    }  # fmt: skip
+    request = asked(options, overrides=overrides or [])
+    _told(done := load(model or _latest_champion("image")).answer(request), write(done, out))
+
+
+@app.command()
+def animate(
+    prompt: Annotated[str, typer.Argument(show_default=False)],
+    to: KeyFrames = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Equal seeds give equal pictures.")] = None,
+    motion: Annotated[str | None, typer.Option(help="Of the head: nod or tilt.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Pictures in all.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second.")] = None,
+    easing: Annotated[str | None, typer.Option(help="linear, in, out or in_out.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Play it once instead of for ever.")] = False,
+    form: Annotated[str | None, typer.Option("--format", help="webp, gif, or mp4 (with imageio-ffmpeg).")] = None,
+    overrides: RequestFields = None,
+    out: Annotated[Path, typer.Option(help="Its suffix becomes that of the format.")] = Path("out/animated.webp"),
+    model: PromotedFolder = None,
+) -> None:
+    """Draw a moving picture: through key frames, nodding or tilting its head, in a loop without a seam."""
+    from components.image.product import load
+    from flows.generate import asked, key_frame, write
+
+    options = {
+        "mode": "animate", "prompt": prompt, "keys": [key_frame(text) for text in to or ()] or None, "seed": seed,
+        "motion": motion, "frames": frames, "fps": fps, "easing": easing, "loop": False if once else None,
+        "format": form,
+    }  # fmt: skip
+    request = asked(options, overrides=overrides or [])
+    _told(done := load(model or _latest_champion("image")).answer(request), write(done, out))
+
+
+@app.command()
+def grid(
+    prompt: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    x: Annotated[str | None, typer.Option("--x", metavar="FIELD=A,B,…", help="Across: steps=1,2,4.")] = None,
+    y: Annotated[str | None, typer.Option("--y", metavar="FIELD=A,B,…", help="Down: guidance_scale=1,2.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture to start from (image to image).")] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="A PNG whose own settings are the base.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Saved settings (`kyara preset`).")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field of any mode: seed=3.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="PNG file.")] = Path("out/grid.png"),
+    model: Annotated[Path | None, typer.Option(help="A promoted model's folder; default: the latest champion.")] = None,
+) -> None:
+    """Draw any two settings against each other, as one picture with labels."""
+    from components.image.product import load
+    from flows.generate import asked
+    from flows.grid import axis, draw
+
+    for each in (x, y):
+        axis(each)
+    options = {"prompt": prompt, "image": image}
+    base = asked(options, preset=preset, picture=source, overrides=overrides or [])
+    made = draw(load(model or _latest_champion("image")), base, x, y, out)
+    typer.echo(f"{out}  ({made.width}x{made.height})")
+
+
+@presets.command("save")
+def save_preset(
+    name: str,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A field of a request: steps=4.")
+    ] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="A PNG whose own settings are taken.")] = None,
+) -> None:
+    """Keep settings under a name."""
+    from components.image.generation.presets import save
+    from flows.generate import settings_of
+    from flows.stage import parse_overrides
+
+    typer.echo(save(name, {**(settings_of(source) if source else {}), **parse_overrides(overrides or [])}))
+
+
+@presets.command("list")
+def list_presets(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """What was saved."""
+    from components.image.generation.presets import listed
+
+    found = listed()
+    lines = [f"{name}: {json.dumps(values, ensure_ascii=False)}" for name, values in found.items()]
+    typer.echo(json.dumps(found, ensure_ascii=False, indent=2) if as_json else "\n".join(lines) or "none yet")
+
+
+@presets.command("delete")
+def delete_preset(name: str) -> None:
+    """Forget settings."""
+    from components.image.generation.presets import delete
+
+    delete(name)
 
 
 @app.command()
@@ -180,11 +390,15 @@ def worker() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="quality, or prompts")],
+    name: Annotated[str, typer.Argument(help="quality, prompts, outside or modes")],
     out: Annotated[Path, typer.Option(help="JSON file of the metrics; pictures go beside it.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="Whose sealed outputs are measured.")] = DEMO,
     modes: Annotated[
-        str, typer.Option(help="current; both, plain or all: distil in other ways too, and compare.")
+        str,
+        typer.Option(
+            help="quality: current, or also both, plain or all: distil in other ways too. modes: which, by comma; "
+            "current is all."
+        ),
     ] = "current",
     overrides: Overrides = None,
 ) -> None:

@@ -19,7 +19,7 @@ from prefect.states import Completed
 from components import tracking
 from components.contracts import METRICS
 from components.errors import KyaraError
-from components.modalities import stage_names
+from components.modalities import serves, stage_names
 from components.recipe import Recipe
 from components.runner import run_stage
 from components.settings import quiet_environment
@@ -137,7 +137,8 @@ def _steps(recipe: Recipe) -> Iterator[tuple[str, Step]]:
     for stage in stage_names(recipe):
         yield stage, partial(_compute, stage)
     yield "promote", _promote
-    yield "package", _package
+    if serves(recipe):
+        yield "package", _package
 
 
 def _tags(production: Production, stage: str) -> dict[str, str | None]:

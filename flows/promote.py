@@ -16,7 +16,7 @@ from components import artifact, tracking
 from components.contracts import METRICS, RunLog
 from components.errors import GateRefused, KyaraError, TrackingError
 from components.gate import decide
-from components.modalities import measuring_stage, product, stage_function
+from components.modalities import measuring_stage, product, serves, stage_function
 from components.recipe import Recipe
 from components.runner import stage_folder, stage_outputs
 from components.settings import settings
@@ -29,7 +29,10 @@ Metrics = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Promotion:
-    """The champion after a promotion or rollback; `changed` is False where it had been the champion before."""
+    """The champion after a promotion or rollback; `changed` is False where it had been the champion before.
+
+    Of a modality that serves nobody, the version that was registered.
+    """
 
     champion: ModelVersion
     folder: Path
@@ -92,10 +95,21 @@ def promote(recipe: Recipe, mlflow_run: str, origin: Mapping[str, str], log: Run
     if failures:
         tracking.tag_version(version, {"state": REFUSED, "failures": "\n".join(failures)})
         raise GateRefused(f"version {version.number} of {recipe.name!r} is kept but not promoted:", failures)
+    if not serves(recipe):
+        return _kept_ready(version, folder, log)
     tracking.tag_version(version, {"state": ACCEPTED})
     _crown(folder, version)
     log.message(f"version {version.number} is the champion")
     return Promotion(version, folder / version.number, True)
+
+
+def _kept_ready(version: ModelVersion, folder: Path, log: RunLog) -> Promotion:
+    """Accepted, and no champion: others use it from its folder."""
+    changed = version.tags["state"] != ACCEPTED
+    tracking.tag_version(version, {"state": ACCEPTED})
+    artifact.make_ready(folder, version.number)
+    log.message(f"version {version.number} is registered and ready to be used; it serves nobody by itself")
+    return Promotion(version, folder / version.number, changed)
 
 
 def rollback(recipe: str, to: str | None = None) -> Promotion:

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from components.errors import KyaraError, RequestError
 from serving.errors import TooLargeError, WrongMediaTypeError, answer
 
-LIMIT = 64 * 1024
+LIMIT = 32 * 2**20
+"""Bytes: a picture and a mask as base64."""
 
 
 class BodyLimitMiddleware:

@@ -28,7 +28,9 @@ class TooLargeError(RequestError):
     code = "too_large"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"the request body is larger than {limit} bytes.", hint="Shorten the prompt.")
+        super().__init__(
+            f"the request body is larger than {limit} bytes.", hint="Shorten the prompt, or send smaller pictures."
+        )
 
 
 class WrongMediaTypeError(RequestError):

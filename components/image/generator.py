@@ -8,45 +8,34 @@ unsure      where words are in doubt: nothing; the nearest readings are offered 
 import io
 import secrets
 import time
+import zipfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from components.contracts import Done, Judge, Preview
 from components.errors import RequestError
 from components.image.families.bundle import Bundle
-from components.image.families.syntax import MAX_CHUNKS
-from components.image.generation.cost import check_cost, cost
+from components.image.generation.canvas import Canvas, Drawn
 from components.image.generation.engine import Engine, build_engine
-from components.image.generation.guidance import Guidance
-from components.image.generation.latent import initial_noise, load_variant, sample, to_images
-from components.image.generation.metadata import kyara_version, to_png
+from components.image.generation.latent import load_variant
+from components.image.generation.loras import PlainEngine, without_tags
+from components.image.generation.metadata import to_png
+from components.image.generation.modes import MODES
 from components.image.generation.request import MAX_SEED, GenerateRequest
-from components.image.generation.schedulers import choose_sampler
+from components.image.generation.slots import Slots
 from components.image.judging import open_judge
-from components.image.product import LCM, LORA, MEDIA_TYPE, PromotedModel, read_model
-from components.image.promptset import with_trigger
+from components.image.product import LCM, LORA, PromotedModel, read_model
 from components.image.reading import offers, read, worded
 from components.plugins import plugin
 from components.prompting.confidence import read_calibration
 from components.prompting.generator import RobustPromptGenerator
 from components.prompting.schema import RobustPrompt
 from components.prompting.setup import make_generator
+from components.prompting.vocabulary import EMPTY
 from components.settings import settings
-
-LARGEST = 4  # times the model's own side, and times its own area
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One picture and what made it."""
-
-    image: Image.Image
-    facts: dict[str, Any]
 
 
 class ImageGenerator:
@@ -59,7 +48,9 @@ class ImageGenerator:
     def __init__(
         self, bundle: Bundle, promoted: PromotedModel, engine: Engine, reader: RobustPromptGenerator | None = None
     ) -> None:
-        self.bundle, self.promoted, self.engine, self.reader = bundle, promoted, engine, reader
+        self.bundle, self.promoted, self.reader = bundle, promoted, reader
+        self.plain, self.slots = PlainEngine.of(bundle), Slots(bundle)
+        self.engine = self.plain if engine.kind == "eager" else engine
 
     @classmethod
     def load(
@@ -119,12 +110,16 @@ class ImageGenerator:
                 then offers the nearest readings.
         """
         started = time.perf_counter()
+        request = without_tags(request)
         prompt = read(request, self.reader)
         self._refuse_doubt(request, prompt)
         asked = worded(request, prompt, self.promoted.card.trigger, self.bundle.count_tokens)
-        drawn = yield from self._best(asked, self._tries(request, prompt), prompt, previews)
-        facts = drawn.facts if prompt is None else {**drawn.facts, "confidence": round(prompt.confidence, 4)}
-        yield Done(to_png(drawn.image, facts), MEDIA_TYPE, facts, time.perf_counter() - started)
+        tries = self._tries(request, prompt)
+        drawn = yield from self._several(asked, max(tries, request.n), previews)
+        if tries > 1:
+            drawn = [self._best(drawn, prompt)]
+        found = {} if prompt is None else {"confidence": round(prompt.confidence, 4)}
+        yield packed([replace(each, facts={**each.facts, **found}) for each in drawn], time.perf_counter() - started)
 
     def answer(self, request: GenerateRequest) -> Done:
         """`run` without the events."""
@@ -146,25 +141,28 @@ class ImageGenerator:
     def _tries(self, request: GenerateRequest, prompt: RobustPrompt | None) -> int:
         """Pictures of which the best is kept. A request that names its seed gets that very picture."""
         here = settings()
-        if prompt is None or request.seed is not None or prompt.confidence >= here.prompts_sure or self.judge is None:
+        if prompt is None or request.seed is not None or request.n > 1 or not request.best_of or self.judge is None:
             return 1
-        return here.prompts_best_of
+        return 1 if prompt.confidence >= here.prompts_sure else here.prompts_best_of
 
-    def _best(
-        self, request: GenerateRequest, tries: int, prompt: RobustPrompt | None, previews: bool
-    ) -> Generator[Preview, None, Drawn]:
-        """Of `tries` pictures at neighbouring seeds the one that shows most of what was asked; the first of equals."""
+    def _several(
+        self, request: GenerateRequest, count: int, previews: bool
+    ) -> Generator[Preview, None, Sequence[Drawn]]:
+        """`count` answers at neighbouring seeds."""
         start = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
         drawn: list[Drawn] = []
-        for turn in range(tries):
+        for turn in range(count):
             seed = (start + turn) % (MAX_SEED + 1)
             for event in self._draw(request, seed, previews):
                 if isinstance(event, Drawn):
                     drawn.append(event)
                 else:
-                    yield Preview(turn * event.total + event.done, tries * event.total, event.content)
-        if tries == 1 or prompt is None or self.judge is None:
-            return drawn[0]
+                    yield Preview(turn * event.total + event.done, count * event.total, event.content)
+        return drawn
+
+    def _best(self, drawn: Sequence[Drawn], prompt: RobustPrompt | None) -> Drawn:
+        """The one that shows most of what was asked; the first of equals."""
+        assert prompt is not None
         shown = self._shown(drawn, prompt.draft.asked)
         return drawn[shown.index(max(shown))]
 
@@ -173,85 +171,35 @@ class ImageGenerator:
         hits = self.judge.hits(self.judge.look([one.image for one in drawn]), [asked] * len(drawn))
         return [sum(int(values[row] == 1) for values in hits.values()) for row in range(len(drawn))]
 
+    def _worded(self, request: GenerateRequest, text: str) -> str:
+        """Another prompt of a request, read as its own."""
+        other = GenerateRequest(prompt=text, raw=request.raw, strict=request.strict)
+        prompt = read(other, self.reader)
+        self._refuse_doubt(other, prompt)
+        return worded(other, prompt, self.promoted.card.trigger, self.bundle.count_tokens).prompt
+
     def _draw(self, request: GenerateRequest, seed: int, previews: bool) -> Iterator[Preview | Drawn]:
-        card = self.promoted.card
-        width, height = self._size(request)
-        steps = request.steps or card.steps
-        sampler = choose_sampler(self.bundle, request.sampler)
-        asked = card.guidance if request.guidance_scale is None else request.guidance_scale
-        guidance = Guidance.of(self.bundle, asked)
-        prompt = with_trigger(request.prompt, card.trigger) if request.trigger else request.prompt
-        chunks = self._chunks(prompt, *([request.negative_prompt] if guidance.compares else []))
-        area = width * height / card.model.resolution**2
-        check_cost(cost(steps=steps, area=area, chunks=chunks, compares=guidance.compares))
-        condition = self.engine.encode([prompt], chunks)
-        negative = self.engine.encode([request.negative_prompt], chunks) if guidance.compares else None
-        noise = initial_noise(self.bundle, [seed], height, width)
-        latents = noise
-        for done, latents in sample(
-            self.bundle, condition, negative, noise=noise, steps=steps, guidance=asked, kind=sampler,
-            seeds=[seed], predict=self.engine.predict,
-        ):  # fmt: skip
-            shown = _png(to_images(self.engine.decode(latents))[0]) if previews else None
-            yield Preview(done, steps, shown)
-        image = to_images(self.engine.decode(latents))[0]
-        facts = self._facts(request, image, guidance, prompt=prompt, seed=seed, steps=steps, sampler=sampler)
-        yield Drawn(image, facts)
-
-    def _chunks(self, *prompts: str) -> int:
-        """Chunks of the text encoder's length that hold all of the longest prompt."""
-        chunks = self.bundle.chunks_for(*prompts)
-        if chunks > MAX_CHUNKS:
-            count = max(map(self.bundle.count_tokens, prompts))
-            most = MAX_CHUNKS * (self.bundle.tokenizers[0].model_max_length - 2)
-            raise RequestError(f"the prompt has {count} tokens: expected at most {most}.", hint="Shorten it.")
-        return chunks
-
-    def _size(self, request: GenerateRequest) -> tuple[int, int]:
-        """Width and height in pixels. The UNet halves latents at every level but the last: sides are multiples."""
-        own = self.promoted.card.model.resolution
-        width, height = request.width or own, request.height or own
-        unit = self.bundle.scale * 2 ** (len(self.bundle.unet.config.block_out_channels) - 1)
-        for name, side in (("width", width), ("height", height)):
-            if side % unit or side > LARGEST * own:
-                raise RequestError(f"{name} {side} is wrong: expected a multiple of {unit}, at most {LARGEST * own}.")
-        if width * height > LARGEST * own**2:
-            raise RequestError(f"{width}x{height} is too large: expected at most {LARGEST * own**2} pixels.")
-        return width, height
-
-    def _facts(
-        self,
-        request: GenerateRequest,
-        image: Image.Image,
-        guidance: Guidance,
-        *,
-        prompt: str,
-        seed: int,
-        steps: int,
-        sampler: str,
-    ) -> dict[str, Any]:
-        card = self.promoted.card
-        return {
-            "prompt": prompt,
-            "negative_prompt": request.negative_prompt,
-            "seed": seed,
-            "steps": steps,
-            "sampler": sampler,
-            "guidance_scale": guidance.scale,
-            "warnings": guidance.warnings(request.negative_prompt),
-            "width": image.width,
-            "height": image.height,
-            "model": card.name,
-            "model_version": card.version,
-            "model_digest": self.promoted.digest,
-            "license": card.license,
-            "engine": self.engine.name,
-            "kyara": kyara_version(),
-        }
+        """One answer, by the mode of the request."""
+        canvas = Canvas(
+            self.promoted, self.bundle, self.engine, self.plain, self.slots, request, seed, previews, request.n,
+            vocabulary=EMPTY if self.reader is None else self.reader.vocabulary, judges=lambda: self.judge,
+            words=lambda text: self._worded(request, text),
+        )  # fmt: skip
+        yield from MODES[request.mode].draw(canvas, request)
 
 
-def _png(image: Image.Image) -> bytes:
-    """A preview: quickly written, nothing told."""
+def packed(drawn: Sequence[Drawn], seconds: float) -> Done:
+    """One answer as it is; several as a ZIP of files named by their seeds, whose metadata are listed as `pictures`."""
+    if len(drawn) == 1:
+        return Done(_content(drawn[0]), drawn[0].media_type, drawn[0].facts, seconds)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for each in drawn:
+            name = f"{each.facts['seed']}.{each.media_type.rpartition('/')[2]}"
+            archive.writestr(zipfile.ZipInfo(name), _content(each))  # without a time: equal requests, equal bytes
+    facts = {**drawn[0].facts, "pictures": [each.facts for each in drawn]}
+    return Done(buffer.getvalue(), "application/zip", facts, seconds)
+
+
+def _content(drawn: Drawn) -> bytes:
+    return to_png(drawn.image, drawn.facts, drawn.pictures) if drawn.content is None else drawn.content

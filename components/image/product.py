@@ -4,6 +4,7 @@ model.json                 the card below
 base/                      the base model, copied where it is a local folder; a hub id stays a name in the card
 anime-lora-final/          the character LoRA, peft and kohya form
 lcm_distilled_model/       what makes it fast, where the recipe distils
+controlnets/               what steers it by sketches and poses, where the recipe names some
 judge/                     who chooses among several pictures, where the recipe has a judge with files
 metrics.json               what was measured for it
 calibration.json           how sure a prompt's picture is, where that was learnt
@@ -24,7 +25,9 @@ from components.artifact import Artifact, digest_of, open_sealed, replacing, sea
 from components.contracts import CALIBRATION, METRICS
 from components.errors import ModelError
 from components.image import promptset
-from components.image.generation.request import GenerateRequest as Request
+from components.image.generation.control import CARD as CARD_OF_CONTROL
+from components.image.generation.control import CONTROLNETS
+from components.image.generation.modes import Request
 from components.image.recipe import EvaluateConfig, ImagePackage, ImageRecipe, JudgeConfig, ModelConfig
 from components.plugins import dotted
 from components.recipe import Frozen
@@ -181,6 +184,8 @@ def assemble(
             shutil.copytree(outputs["distill"] / LCM, folder / LCM)
         if card.judge is not None and card.judge.folder == JUDGE and recipe.judge is not None:
             shutil.copytree(settings().resolve(str(recipe.judge.folder)), folder / JUDGE)
+        for path in map(settings().resolve, recipe.controlnets):
+            _copy_controlnet(path, folder / CONTROLNETS / path.name)
         for name in (METRICS, CALIBRATION):
             if "evaluate" in outputs and (outputs["evaluate"] / name).is_file():
                 shutil.copyfile(outputs["evaluate"] / name, folder / name)
@@ -188,6 +193,15 @@ def assemble(
         fingerprint = hashlib.sha256(json.dumps(card.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
         seal(folder, fingerprint, origin, {"name": recipe.name, "version": version})
     return open_sealed(out)
+
+
+def _copy_controlnet(source: Path, target: Path) -> None:
+    if not (source / CARD_OF_CONTROL).is_file():
+        raise ModelError(
+            f"ControlNet {str(source)!r} has no {CARD_OF_CONTROL}.",
+            hint="Run `dvc pull`, or `kyara produce control-pose`.",
+        )
+    shutil.copytree(source, target)
 
 
 def _new_card(

@@ -79,8 +79,10 @@ def with_trigger(prompt: str, trigger: str) -> str:
     """A caption or prompt as a LoRA is trained, measured and served with it: the trigger word first, as a whole word.
 
     A tag that is the trigger moves to the front, with its weight if it has one; a prompt that begins with the word
-    stays as it is; everything else is kept as typed, behind it.
+    stays as it is; everything else is kept as typed, behind it. An empty trigger changes nothing.
     """
+    if not trigger:
+        return prompt
     word = re.escape(trigger)
     tag = rf"(?:{word}|\(\s*{word}\s*(?::\s*[\d.]+\s*)?\)|\[\s*{word}\s*\])"
     tags = re.compile(rf"(?:^|[,、，])\s*({tag})\s*(?=[,、，]|$)", re.IGNORECASE)

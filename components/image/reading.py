@@ -17,8 +17,8 @@ OFFERED = 3
 
 
 def read(request: GenerateRequest, generator: RobustPromptGenerator | None) -> RobustPrompt | None:
-    """What the prompt means; None where it is to be drawn as typed: `raw`, or nobody reads."""
-    if generator is None or request.raw:
+    """What the prompt means; None where it is to be drawn as typed: `raw`, no words, or nobody reads."""
+    if generator is None or request.raw or not request.prompt.strip():
         return None
     return generator.generate(PromptRequest(text=request.prompt, negative=request.negative_prompt))
 

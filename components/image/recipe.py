@@ -319,6 +319,10 @@ class ImageRecipe(Recipe):
         None,
         description="Who reads users' prompts where the base has a vocabulary of its own; null: they pass as typed.",
     )
+    controlnets: tuple[str, ...] = Field(
+        (),
+        description="Folders of ControlNets of this base that a promoted model carries (control.json says the kind).",
+    )
     dataset: DatasetSection
     train: TrainSection = Field(default_factory=lambda: TrainSection())
     distill: DistillSection | None = Field(

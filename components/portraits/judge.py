@@ -27,6 +27,8 @@ STYLE = "style"
 
 GLANCES = 2
 """Places of the early map that each head looks at."""
+_SMOOTHING = 0.1
+"""Deviation of the noise under which gradients are averaged, of pixels in [-1, 1]."""
 
 Pictures = Sequence[Image.Image] | NDArray[np.uint8]
 
@@ -174,6 +176,37 @@ class Judge:
         named = {head: np.asarray(self.heads[head])[table.argmax(1)] for head, table in probabilities.items()}
         style = named.pop(STYLE)
         return Verdict(named, probabilities, style, features)
+
+    def saliency(self, image: Image.Image, asked: Mapping[str, str], draws: int = 8) -> NDArray[np.float32]:
+        """Which pixels decide what the heads say, [H, W] in [0, 1]: SmoothGrad (arXiv 1706.03825).
+
+        Args:
+            asked: head -> a value of it; the gradient is of how far that value lies above the likeliest other one.
+            draws: noisy copies over which gradients are averaged.
+
+        Raises:
+            ModelError: an unknown head or value.
+        """
+        wrong = [f"{head}={value}" for head, value in asked.items() if value not in self.heads.get(head, ())]
+        if wrong or not asked:
+            raise ModelError(f"the judge has no head for {wrong or asked!r}.", hint=f"Known: {', '.join(self.heads)}.")
+        pixels = as_tensor([image], self.size).expand(draws, -1, -1, -1)
+        pixels = pixels + _SMOOTHING * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0))
+        gradient = self._gradient(pixels.to(next(self.network.parameters()).device), asked)
+        found = gradient.abs().amax(1).mean(0)[None, None].cpu()
+        found = functional.interpolate(found, (image.height, image.width), mode="bilinear", align_corners=False)[0, 0]
+        return np.asarray(found / found.max().clamp_min(1e-12), np.float32)
+
+    def _gradient(self, pixels: Tensor, asked: Mapping[str, str]) -> Tensor:
+        with torch.enable_grad():
+            pixels = pixels.detach().requires_grad_()
+            _, logits = self.network(pixels)
+            total = torch.zeros((), device=pixels.device)
+            for head, value in asked.items():
+                own = torch.tensor([name == value for name in self.heads[head]], device=pixels.device)
+                others = logits[head].masked_fill(own, -torch.inf).amax(1)
+                total = total + (logits[head][:, own].squeeze(1) - others).sum()
+            return torch.autograd.grad(total, pixels)[0]
 
     def _look(self, images: Pictures) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
         device = next(self.network.parameters()).device

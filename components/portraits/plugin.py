@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.numpy import load_file
 
 from components.contracts import Verdict
@@ -50,6 +51,9 @@ class PortraitJudge:
 
     def hits(self, verdict: Verdict, asked: Sequence[Mapping[str, str]], *styles: str) -> Mapping[str, Floats]:
         return attribute_hits(asked, verdict.seen.verdict.attributes, *styles)
+
+    def where(self, image: Image.Image, asked: Mapping[str, str]) -> Floats:
+        return np.asarray(self.judge.saliency(image, asked), np.float64)
 
     def styled(self, verdict: Verdict, style: str) -> Floats:
         return style_hits(verdict.seen.verdict.style, style)

@@ -26,13 +26,16 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 @contextlib.contextmanager
-def plain_attention(unet: Any, device: torch.device) -> Iterator[None]:
+def plain_attention(unet: Any, device: torch.device, side: int | None = None) -> Iterator[None]:
     """Within, attention is matrix products on a CPU: its fused form takes three times as long in the backward pass.
 
     It needs memory for all scores, (pixels of the latents)^2, so large pictures keep the fused form.
+
+    Args:
+        side: of the latents; None: the UNet's own.
     """
     before = unet.attn_processors
-    if device.type == "cpu" and unet.config.sample_size <= 32:
+    if device.type == "cpu" and (side or unet.config.sample_size) <= 32:
         unet.set_attn_processor(AttnProcessor())
     try:
         yield

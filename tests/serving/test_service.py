@@ -21,6 +21,8 @@ from components.artifact import point
 from components.settings import settings
 from flows.package import build
 from flows.server import Server
+from serving.body_limit import LIMIT
+from tests.components.image.generation.pictures import base64_of, noisy
 from tests.promoted import home, tiny_recipe, tiny_version
 
 SLOW = {"steps": 50, "width": 64, "height": 64}
@@ -77,6 +79,36 @@ def test_a_picture_with_its_metadata(server: Server) -> None:
     assert wanted.items() <= facts.items()
 
 
+def test_modes_take_pictures_as_base64(server: Server) -> None:
+    given = noisy()
+    sent = {"mode": "inpaint", "image": base64_of(given), "box": [4, 4, 20, 20], "seed": 3}
+    response = ask(server, **sent)
+    assert response.status_code == 200 and ask(server, **sent).content == response.content
+    drawn = Image.open(io.BytesIO(response.content))
+    assert json.loads(str(drawn.info["kyara"]))["mode"] == "inpaint"
+    outside = (0, 20, 32, 32)
+    assert drawn.crop(outside).tobytes() == given.crop(outside).tobytes()
+    assert drawn.tobytes() != given.tobytes()
+    several = ask(server, n=2, seed=5)
+    assert several.headers["content-type"] == "application/zip" and several.headers["x-kyara-seed"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"mode": "sculpture"}, "sculpture"),
+        ({"mode": "inpaint"}, "image: missing"),
+        ({"mode": "image_to_image", "image": "????"}, "no base64"),
+        ({"mode": "image_to_image", "image": base64_of(noisy((33, 32)))}, "33x32"),
+        ({"image": "AAAA"}, "image: no such field"),
+        ({"loras": {"one": 1}}, "LoRA 'one' is unknown"),
+    ],
+)
+def test_what_a_mode_cannot_draw_is_400(server: Server, fields: dict[str, Any], named: str) -> None:
+    response = ask(server, **fields)
+    assert response.status_code == 400 and named in response.json()["error"]["message"]
+
+
 def test_prompts_are_read_in_both_languages_and_with_mistakes(server: Server) -> None:
     meant = ask(server, prompt="pink hair, smile", seed=3, raw=True)
     assert "x-kyara-confidence" not in meant.headers
@@ -119,10 +151,10 @@ def test_wrong_values_are_400_also_those_that_only_the_model_knows(
 
 def test_a_large_body_is_413(server: Server) -> None:
     def stream() -> Iterator[bytes]:
-        for _ in range(80):
-            yield b" " * 1024
+        for _ in range(LIMIT // 2**20 + 1):
+            yield b" " * 2**20
 
-    for content in (b" " * 80_000, stream()):
+    for content in (b" " * (LIMIT + 1), stream()):
         headers = {"Content-Type": "application/json"}
         response = httpx.post(f"{server.url}/generate", content=content, headers=headers, timeout=10, trust_env=False)
         assert response.status_code == 413

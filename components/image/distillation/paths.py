@@ -97,7 +97,7 @@ def walk_paths(
         own: whose pictures are noised again; default: the teacher's. With the student's, a start's picture is what the
             student makes of the start before, as at inference, and paths from pure noise are taken over.
     """
-    grid = lcm_grid(guide.schedule, config.served_steps, config.ddim_steps, config.served_timesteps)
+    grid = lcm_grid(guide.schedule, config.served_steps, config.ddim_steps, served=config.served_timesteps)
     starts = grid.timesteps.tolist()
     parts = []
     for begin in range(0, len(prompts), config.batch_size):

@@ -68,6 +68,19 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Residuals:
+    """What ControlNets add to a UNet: to each of its skips, and to its middle; [B, C, h, w] each."""
+
+    skips: tuple[Tensor, ...]
+    middle: Tensor
+
+    def keywords(self, dtype: torch.dtype) -> dict[str, Any]:
+        """As diffusers' UNet takes them."""
+        skips = tuple(skip.to(dtype) for skip in self.skips)
+        return {"down_block_additional_residuals": skips, "mid_block_additional_residual": self.middle.to(dtype)}
+
+
+@dataclass(frozen=True)
 class Family:
     """One row per family: how prompts are encoded, what the UNet wants besides, and how kohya names its parts."""
 
@@ -146,16 +159,33 @@ class Bundle:
         decoded: Tensor = self.vae.decode(latents.float() / float(self.vae.config.scaling_factor)).sample
         return (decoded / 2 + 0.5).clamp(0, 1)
 
-    def predict(self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
-        """The UNet's output for latents [B, C, h, w] at timesteps [B]; `guidance` [B, E] is an embedded scale."""
+    def predict(
+        self,
+        latents: Tensor,
+        t: Tensor,
+        condition: Condition,
+        guidance: Tensor | None = None,
+        images: Tensor | None = None,
+        residuals: Residuals | None = None,
+    ) -> Tensor:
+        """The UNet's output for latents [B, C, h, w] at timesteps [B]; `guidance` [B, E] is an embedded scale.
+
+        Args:
+            images: what an IP-Adapter on the UNet is shown, [B, 1, D].
+            residuals: what ControlNets add. Only a UNet that runs in torch takes either.
+        """
         weights = next(self.unet.parameters()).dtype
-        added = self.family.added(self, condition, latents)
+        added: dict[str, Any] | None = self.family.added(self, condition, latents)
+        added = None if added is None else {key: value.to(weights) for key, value in added.items()}
+        if images is not None:
+            added = {**(added or {}), "image_embeds": [images.to(weights)]}
         output: Tensor = self.unet(
             latents.to(weights),
             t,
             encoder_hidden_states=condition.hidden.to(weights),
             timestep_cond=None if guidance is None else guidance.to(weights),
-            added_cond_kwargs=None if added is None else {key: value.to(weights) for key, value in added.items()},
+            added_cond_kwargs=added,
+            **({} if residuals is None else residuals.keywords(weights)),
             return_dict=False,
         )[0]
         return output.float()

@@ -49,6 +49,11 @@ class Engine:
         with self._lock:
             return self.bundle.predict(latents, t, condition, guidance)
 
+    def encode_images(self, images: Tensor) -> Tensor:
+        """As Bundle.encode_images."""
+        with self._lock:
+            return self.bundle.encode_images(images)
+
     def decode(self, latents: Tensor) -> Tensor:
         """As Bundle.decode_latents."""
         with self._lock:

@@ -23,8 +23,10 @@ from components.image.generation.sampler import (
     ddim_step,
     embed_guidance,
     lcm_grid,
+    lcm_known,
 )
 from components.image.generation.schedulers import SCHEDULERS, scheduled
+from components.image.generation.start import Keep, Start, mixed
 from components.image.recipe import ModelConfig
 
 Kind = SamplerName
@@ -49,6 +51,9 @@ def sample(
     kind: Kind = "ddim",
     seeds: Sequence[int],
     predict: Predict | None = None,
+    clean: Tensor | None = None,
+    strength: float = 1.0,
+    keep: Keep | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Denoise; after each step yield how many are done and the clean latents as estimated, last the final ones.
 
@@ -59,8 +64,15 @@ def sample(
             embedded guidance takes the scale as an input, within its range, and never asks twice.
         seeds: one per picture; "lcm" and "euler_a" add noise between steps.
         predict: an engine's UNet instead of the bundle's.
+        clean: latents [B, C, h, w] to start from, noised to `strength` (SDEdit, arXiv 2108.01073); None: pure noise.
+        strength: 1 runs all steps. A student spreads its steps over its own timesteps below `strength`, another sampler
+            leaves the first ones out; `steps_from` says how many are left. 0 yields nothing.
+        keep: where latents stay as given.
     """
     predict = predict or bundle.predict
+    start = Start(None if clean is None else clean.to(bundle.device), strength, keep and keep.to(bundle.device))
+    if steps_from(bundle, steps, kind, strength) == 0:
+        return
     if guidance is None and kind != "lcm":
         raise ValueError(f"the {kind} sampler needs a guidance scale")
     guided = Guidance.of(bundle, guidance)
@@ -78,9 +90,9 @@ def sample(
     _randn(generators, (1, *noise.shape[1:]))  # what the initial noise was: go on behind it, as diffusers' pipelines do
     x = noise.to(bundle.device)
     if kind in SCHEDULERS:
-        yield from scheduled(kind, bundle.scheduler_config, bundle.schedule, x, steps, ask, generators)
+        yield from scheduled(kind, bundle.scheduler_config, bundle.schedule, x, steps, ask, generators, start)
     else:
-        yield from _own(bundle, x, steps, kind, ask, generators)
+        yield from _own(bundle, x, steps, kind, ask, generators, start)
 
 
 def _own(
@@ -90,10 +102,14 @@ def _own(
     kind: Kind,
     ask: Callable[[Tensor, float], Tensor],
     generators: Sequence[torch.Generator],
+    start: Start,
 ) -> Iterator[tuple[int, Tensor]]:
     """DDIM and multistep consistency sampling, as functions of tensors (`sampler.py`)."""
-    grid = _grid(bundle, steps, kind)
-    shape = (1, *x.shape[1:])
+    grid = _grid(bundle, steps, kind, start.strength)
+    steps = len(grid.timesteps)
+    noise, shape = x, (1, *x.shape[1:])
+    if start.clean is not None:
+        x = mixed(start.clean, noise, bundle.schedule.alphas[grid.timesteps[0]].to(x.device))
     for done, (t, alpha_prev) in enumerate(zip(grid.timesteps, grid.alphas_prev.to(x.device), strict=True), start=1):
         output = ask(x, int(t))
         steps_at = torch.full((len(x),), int(t), device=x.device)
@@ -103,7 +119,19 @@ def _own(
         else:
             clean = bundle.schedule.x0(output, x, steps_at)
             x = ddim_step(clean, bundle.schedule.eps(output, x, steps_at), alpha_prev)
+        if start.keep is not None:
+            known = start.keep.clean if done == steps else mixed(start.keep.clean, noise, alpha_prev)
+            x, clean = start.keep.put(x, known), start.keep.put(clean, start.keep.clean)
         yield done, x if done == steps else clean
+
+
+def steps_from(bundle: Bundle, steps: int, kind: Kind, strength: float) -> int:
+    """Steps that are left of `steps` at a strength in [0, 1]: none at 0, all at 1, at least one in between."""
+    if strength <= 0:
+        return 0
+    if kind == "lcm":
+        return min(steps, lcm_known(int(bundle.lcm.get("solver_steps", 50)), strength)) if strength < 1 else steps
+    return max(1, round(steps * strength))
 
 
 def pictures(
@@ -222,10 +250,12 @@ def _embedded(bundle: Bundle, guidance: Guidance, count: int) -> Tensor | None:
     return embed_guidance(w, bundle.unet.config.time_cond_proj_dim)
 
 
-def _grid(bundle: Bundle, steps: int, kind: Kind) -> Grid:
+def _grid(bundle: Bundle, steps: int, kind: Kind, strength: float) -> Grid:
     if kind == "lcm":
-        return lcm_grid(bundle.schedule, steps, int(bundle.lcm.get("solver_steps", 50)), bundle.lcm.get("timesteps"))
-    return ddim_grid(bundle.scheduler_config, steps)
+        served = bundle.lcm.get("timesteps")
+        return lcm_grid(bundle.schedule, steps, int(bundle.lcm.get("solver_steps", 50)), strength, served)
+    left = steps_from(bundle, steps, kind, strength)
+    return Grid(*(part[-left:] for part in ddim_grid(bundle.scheduler_config, steps)))
 
 
 def _ask(predict: Predict, x: Tensor, t: float, condition: Condition, embedding: Tensor | None, scale: float) -> Tensor:

@@ -33,19 +33,29 @@ def ddim_grid(config: Mapping[str, Any], steps: int) -> Grid:
     return Grid(scheduler.timesteps, alphas_prev)
 
 
-def lcm_grid(schedule: NoiseSchedule, steps: int, solver_steps: int, served: Sequence[int] | None = None) -> Grid:
+def lcm_known(solver_steps: int, strength: float) -> int:
+    """How many of the student's timesteps lie below a strength in (0, 1]; at least one."""
+    return max(1, round(solver_steps * strength))
+
+
+def lcm_grid(
+    schedule: NoiseSchedule, steps: int, solver_steps: int, strength: float = 1.0, served: Sequence[int] | None = None
+) -> Grid:
     """`steps` timesteps spread over the `solver_steps` that the student was distilled on; 4 of 50: 999, 759, 499, 259.
 
+    With a `strength` below 1 over its share of the lowest of them, and no more than those.
+
     Args:
-        served: the timesteps of as many steps as it has, where a student was distilled for these.
+        served: the timesteps of a whole picture of as many steps as it has, where a student was distilled for these.
 
     Raises:
         RequestError: more steps than the student knows timesteps.
     """
     if not 1 <= steps <= solver_steps:
         raise RequestError(f"steps {steps} is out of bounds: this distilled model takes 1 to {solver_steps}.")
-    known = solver_timesteps(len(schedule), solver_steps).flip(0)
-    if served is not None and len(served) == steps:
+    known = solver_timesteps(len(schedule), solver_steps)[: lcm_known(solver_steps, strength)].flip(0)
+    steps = min(steps, len(known))
+    if served is not None and len(served) == steps and strength == 1.0:
         timesteps = torch.tensor(list(served)).clamp(max=len(schedule) - 1)
     else:
         timesteps = known[torch.arange(steps) * len(known) // steps]

@@ -2,6 +2,7 @@
 
 import io
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -190,3 +191,34 @@ def test_threads_share_the_engine(generator):
     for thread in threads:
         thread.join()
     assert together == alone
+
+
+def test_a_batch_is_a_zip_of_what_each_seed_gives_alone(generator):
+    done = generator.answer(GenerateRequest(prompt="a", seed=2**32 - 2, n=3))
+    assert done.media_type == "application/zip" and [facts["seed"] for facts in done.metadata["pictures"]] == [
+        2**32 - 2, 2**32 - 1, 0,
+    ]  # fmt: skip
+    with zipfile.ZipFile(io.BytesIO(done.content)) as archive:
+        assert archive.namelist() == ["4294967294.png", "4294967295.png", "0.png"]
+        last = archive.read("0.png")
+    assert last == generator.answer(GenerateRequest(prompt="a", seed=0)).content
+    assert done.content == generator.answer(GenerateRequest(prompt="a", seed=2**32 - 2, n=3)).content
+
+
+def test_a_batch_counts_and_costs_all_its_pictures(generator, monkeypatch):
+    events = list(generator.run(GenerateRequest(prompt="a", seed=1, n=2, steps=2)))
+    assert [(event.done, event.total) for event in events[:-1]] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    monkeypatch.setenv("KYARA_REQUEST_COST", "7")
+    settings.cache_clear()
+    with pytest.raises(RequestError, match=r"costs 8 .*at most 7"):
+        next(generator.run(GenerateRequest(prompt="a", n=2)))
+
+
+def test_closing_the_events_stops_the_drawing(generator):
+    asked = []
+    predict = generator.bundle.unet.register_forward_pre_hook(lambda *_: asked.append(1))
+    events = generator.run(GenerateRequest(prompt="a", n=4))
+    next(events)
+    events.close()
+    predict.remove()
+    assert len(asked) == 1

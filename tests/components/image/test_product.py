@@ -67,3 +67,21 @@ def test_nothing_is_left_where_a_part_is_missing(made, tmp_path):
     with pytest.raises(ModelError, match=r"metadata\.json"):
         assemble(tiny_recipe(), {"train": tmp_path, "distill": stages / "distill"}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_controlnets_travel_with_the_model(tmp_path):
+    from components.artifact import open_sealed
+    from components.image.generation.control.shelf import find
+
+    folder = tmp_path / "pose"
+    folder.mkdir()
+    (folder / "control.json").write_text('{"kind": "pose", "base": "x"}')
+    recipe = tiny_recipe().model_copy(update={"controlnets": (str(folder),)})
+    stages = tiny_version(tmp_path, "1").parents[2]
+    outputs = {name: stages / ".stages-1" / name for name in ("train", "distill", "evaluate")}
+    made = assemble(recipe, outputs, tmp_path / "made").path
+    assert open_sealed(made, verify=True) and find("pose", None, "x", made).place == str(made / "controlnets" / "pose")
+    (folder / "control.json").unlink()
+    with pytest.raises(ModelError, match=r"has no control.json"):
+        assemble(recipe, outputs, tmp_path / "again")
+    assert not (tmp_path / "again").exists()

@@ -74,8 +74,10 @@ def test_the_four_step_grid():
     schedule = NoiseSchedule.from_config(EPSILON)
     assert lcm_grid(schedule, 4, 50).timesteps.tolist() == [999, 759, 499, 259]
     served = [999, 679, 499, 259]
-    assert lcm_grid(schedule, 4, 50, served).timesteps.tolist() == served
-    assert lcm_grid(schedule, 2, 50, served).timesteps.tolist() == [999, 499], "served ones are of as many steps only"
+    assert lcm_grid(schedule, 4, 50, served=served).timesteps.tolist() == served
+    assert lcm_grid(schedule, 2, 50, served=served).timesteps.tolist() == [999, 499], (
+        "served ones are of as many steps only"
+    )
     assert solver_timesteps(1000, 50)[[0, 1, -1]].tolist() == [19, 39, 999]
     with pytest.raises(RequestError, match="51"):
         lcm_grid(schedule, 51, 50)

@@ -1,0 +1,187 @@
+"""LoRAs as a choice of a request: by its field `loras`, or by `<lora:name:0.8>` in its prompt, from one folder.
+
+They are set beside the weights of the one UNet and weighed there (peft, arXiv 2106.09685); nothing is merged, so that
+the model without them is bit-equal to what it was.
+"""
+
+import itertools
+import json
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from components.errors import RequestError
+from components.image.families.bundle import Bundle, Condition
+from components.image.generation.engine import Engine
+from components.image.generation.request import HEAVIEST_LORA, GenerateRequest
+from components.settings import settings
+
+logger = logging.getLogger("kyara")
+
+KEPT = 8
+"""LoRAs that stay loaded."""
+_TAG = re.compile(r"\s*,?\s*<lora:([^<>:]*)(?::([^<>]*))?>", re.IGNORECASE)
+
+
+class Lora(NamedTuple):
+    """A file as it was when a request named it; another of the same name is another LoRA."""
+
+    name: str
+    file: Path
+    changed: int
+    size: int
+
+
+Loras = tuple[tuple[Lora, float], ...]
+
+
+def without_tags(request: GenerateRequest) -> GenerateRequest:
+    """The request with the tags of its prompt in `loras`; a tag wins over the field.
+
+    Raises:
+        RequestError: a tag without a name, or with a weight that is none.
+    """
+    found = {match[1].strip(): _weight(match[0].strip(" ,"), match[2]) for match in _TAG.finditer(request.prompt)}
+    if not found:
+        return request
+    text = _TAG.sub("", request.prompt).strip(" ,")
+    return request.model_copy(update={"prompt": text, "loras": {**request.loras, **found}})
+
+
+def tags(loras: Mapping[str, float]) -> str:
+    """` <lora:name:0.8>` for each, as A1111 reads them."""
+    return "".join(f" <lora:{name}:{weight:g}>" for name, weight in loras.items())
+
+
+def known() -> dict[str, Path]:
+    """Files by name: `<name>.safetensors` (kohya's or diffusers' form), or a folder `<name>` in peft's form."""
+    folder = settings().loras_dir
+    files = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    folders = {path.parent.name: path for path in sorted(folder.glob("*/adapter_model.safetensors"))}
+    return {**folders, **files}
+
+
+def find(name: str) -> Path:
+    """The file of a name. Raises RequestError, which lists the known ones."""
+    files = known()
+    if name not in files:
+        listed = ", ".join(list(files)[:20]) or "none yet"
+        where = str(settings().loras_dir)
+        raise RequestError(f"LoRA {name!r} is unknown.", hint=f"Known: {listed}; put files into {where!r}.")
+    return files[name]
+
+
+def chosen(weights: Mapping[str, float]) -> Loras:
+    """The LoRAs of a request, in order. Raises RequestError for an unknown name."""
+    return tuple((_stamped(name, find(name)), weight) for name, weight in weights.items())
+
+
+def _stamped(name: str, file: Path) -> Lora:
+    facts = file.stat()
+    return Lora(name, file, facts.st_mtime_ns, facts.st_size)
+
+
+@dataclass
+class PlainEngine(Engine):
+    """The model in plain torch: its UNet takes LoRAs, and whatever else a converted network cannot."""
+
+    _names: dict[Lora, str] = field(default_factory=dict, repr=False)
+    _count: Iterator[int] = field(default_factory=itertools.count, repr=False)
+    _active: Loras = ()
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "PlainEngine":
+        """An engine on the bundle itself; no weights are copied."""
+        return cls(bundle, "eager", {"unet": str(bundle.dtype).removeprefix("torch."), "vae": "float32"})
+
+    @contextmanager
+    def using(self, loras: Loras = ()) -> Iterator[Bundle]:
+        """The model alone for the block, with these LoRAs and no others. Raises RequestError for one that fails."""
+        with self._lock:
+            if loras != self._active:
+                self._activate(loras)
+            yield self.bundle
+
+    @torch.no_grad()
+    def predict(self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
+        """As Bundle.predict, without LoRAs."""
+        with self.using() as bundle:
+            return bundle.predict(latents, t, condition, guidance)
+
+    def _activate(self, loras: Loras) -> None:
+        unet = self.bundle.unet
+        names = [self._load(lora) for lora, _ in loras]
+        while len(self._names) > max(KEPT, len(names)):
+            unet.delete_adapters(self._names.pop(next(iter(self._names))))
+        if names:
+            unet.set_adapters(names, [weight for _, weight in loras])
+            unet.enable_adapters()
+        elif self._names:
+            unet.disable_adapters()
+        self._active = loras
+
+    def _load(self, lora: Lora) -> str:
+        """The adapter's name in the UNet, loaded where it is not; the last used stands last."""
+        name = self._names.pop(lora, None)
+        if name is None:
+            name = f"lora_{next(self._count)}"
+            _add(self.bundle, lora, name)
+        self._names[lora] = name
+        return name
+
+
+def _add(bundle: Bundle, lora: Lora, adapter: str) -> None:
+    try:
+        state, alphas = _read(bundle, lora.file)
+        ours = {key: value for key, value in state.items() if key.startswith("unet.")}
+        if not ours:
+            raise ValueError("it holds no matrices for a UNet")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several are meant
+            bundle.unet.load_lora_adapter(ours, prefix="unet", network_alphas=alphas, adapter_name=adapter)
+        bundle.unet.requires_grad_(False).eval()
+    except Exception as error:  # a file from elsewhere fails in any way
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise RequestError(
+            f"LoRA {lora.name!r} does not fit this model: {reason}.", hint="It must be made for this base."
+        ) from error
+    if len(ours) < len(state):
+        logger.warning("LoRA %s: only its UNet part is used (%d of %d matrices)", lora.name, len(ours), len(state))
+
+
+def _read(bundle: Bundle, file: Path) -> tuple[dict[str, Tensor], dict[str, float] | None]:
+    """Matrices by `unet.<module>…`, and alphas."""
+    from diffusers.loaders import StableDiffusionLoraLoaderMixin, StableDiffusionXLLoraLoaderMixin
+    from safetensors.torch import load_file
+
+    config = file.with_name("adapter_config.json")
+    if file.name == "adapter_model.safetensors" and config.is_file():
+        facts = json.loads(config.read_text(encoding="utf-8"))
+        state = {f"unet.{key.removeprefix('base_model.model.')}": value for key, value in load_file(file).items()}
+        alphas = {
+            key.replace(".lora_A.weight", ".alpha"): float(facts["lora_alpha"]) for key in state if "lora_A" in key
+        }
+        return state, alphas
+    mixin: Any = StableDiffusionXLLoraLoaderMixin if bundle.family.name == "sdxl" else StableDiffusionLoraLoaderMixin
+    state, alphas = mixin.lora_state_dict(load_file(file), unet_config=bundle.unet.config)
+    return state, alphas
+
+
+def _weight(tag: str, text: str | None) -> float:
+    try:
+        weight = float(text or 1.0)
+    except ValueError:
+        weight = float("nan")
+    if tag.startswith("<lora::") or not abs(weight) <= HEAVIEST_LORA:
+        raise RequestError(
+            f"the tag {tag[:80]!r} is wrong.", hint=f"Expected <lora:name:weight>, a weight up to {HEAVIEST_LORA:g}."
+        )
+    return weight

@@ -1,0 +1,1 @@
+"""What `kyara bench modes` measures, a file a part."""
