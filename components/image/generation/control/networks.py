@@ -132,7 +132,7 @@ class Controlled:
 
     def predict(self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
         """As Bundle.predict; a batch may be a multiple of the controls' (both halves of guidance)."""
-        return self.bundle.predict(latents, t, condition, guidance, self.residuals(latents, t, condition))
+        return self.bundle.predict(latents, t, condition, guidance, residuals=self.residuals(latents, t, condition))
 
     def residuals(self, latents: Tensor, t: Tensor, condition: Condition) -> Residuals:
         """What all controls add to the UNet's skips and to its middle."""
