@@ -58,12 +58,16 @@ class CharacterTransformer:
 
     def run(self) -> "Events":
         """Previews, then the edited picture."""
+        from components.image.generation.locating import CALLS
+
         canvas = self.canvas
         size = canvas.size() if self.before is None else self.before.size
         given = self.before is not None
         strength = self.request.strength if given else 1.0
         source = canvas.plan(*size, prompt=self._source) if not given else None
         target = canvas.plan(*size, prompt=self.change.prompt, strength=strength)
+        if self.request.mask != "none":
+            canvas.count(target, CALLS)
         clean = yield from self._clean(source)
         yield from self._drawn(clean, source or canvas.plan(*size, prompt=self._source, strength=0.0), target)
 

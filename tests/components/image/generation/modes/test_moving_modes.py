@@ -9,7 +9,7 @@ from PIL import Image
 
 from components.errors import RequestError
 from components.image.generation.keyframes import Frame, distance, widest
-from components.image.generation.metadata import read_png
+from components.image.generation.metadata import read_png, read_request
 from components.image.generation.modes import parse
 from components.image.generation.motion import moved_picture, times
 from components.image.generation.moving import read_moving
@@ -65,6 +65,16 @@ def test_equal_requests_give_equal_bytes_and_previews_count(tiny_generator):
     events = list(tiny_generator.run(asked("animate")))
     assert [(event.done, event.total) for event in events[:-1]] == [(done, 16) for done in range(1, 17)]
     assert tiny_generator.answer(asked("animate")).content == events[-1].content
+
+
+@pytest.mark.parametrize("form", ["png", "webp", "gif"])
+def test_an_answer_says_how_to_draw_it_again(tiny_generator, form):
+    """What a key frame was read as stands in it, not what was typed."""
+    keys = [{"prompt": "pnik hiar, laughing"}, {"change": {"expression": "frown"}, "seed": 5}]
+    done = tiny_generator.answer(asked(keys=keys, format=form))
+    again = read_request(done.content)
+    assert again["keys"][0]["prompt"] == "pink hair, laughing" and again["raw"] is True
+    assert tiny_generator.answer(parse(again)).content[-2000:] == done.content[-2000:]
 
 
 def test_a_loop_passes_its_first_frame_once(tiny_generator):
