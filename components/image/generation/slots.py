@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -21,6 +21,7 @@ from components.errors import RequestError
 from components.image.families.bundle import Bundle, Condition
 from components.settings import settings
 
+T = TypeVar("T")
 REFINER_STEPS = 20
 """Of a refiner's whole schedule, of which `strength` is run."""
 
@@ -186,7 +187,7 @@ def with_picture(
     return predict
 
 
-def _fitting(kind: str, folder: Path, load: Callable[[], Any]) -> Any:
+def _fitting(kind: str, folder: Path, load: Callable[[], T]) -> T:
     try:
         return load()
     except Exception as error:  # files from elsewhere fail in any way
