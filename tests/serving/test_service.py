@@ -102,6 +102,11 @@ def test_modes_take_pictures_as_base64(server: Server) -> None:
         ({"mode": "image_to_image", "image": base64_of(noisy((33, 32)))}, "33x32"),
         ({"image": "AAAA"}, "image: no such field"),
         ({"loras": {"one": 1}}, "LoRA 'one' is unknown"),
+        ({"mode": "control", "controls": [{"kind": "pose", "pose": {}}]}, "no ControlNet for kind 'pose'"),
+        (
+            {"mode": "control", "controls": [{"kind": "pose", "pose": {}, "model": "/etc"}]},
+            "ControlNet '/etc' is unknown",
+        ),
     ],
 )
 def test_what_a_mode_cannot_draw_is_400(server: Server, fields: dict[str, Any], named: str) -> None:
