@@ -113,8 +113,13 @@ def test_a_moving_picture_has_its_own_media_type(server: Server) -> None:
         ({"mode": "image_to_image", "image": base64_of(noisy((33, 32)))}, "33x32"),
         ({"image": "AAAA"}, "image: no such field"),
         ({"loras": {"one": 1}}, "LoRA 'one' is unknown"),
+        ({"mode": "control", "controls": [{"kind": "pose", "pose": {}}]}, "no ControlNet for kind 'pose'"),
+        (
+            {"mode": "control", "controls": [{"kind": "pose", "pose": {}, "model": "/etc"}]},
+            "ControlNet '/etc' is unknown",
+        ),
         ({"mode": "edit", "change": {"wings": "two"}}, "'wings' is no attribute"),
-        ({"mode": "animate", "motion": "nod", "format": "mp4"}, "imageio-ffmpeg"),
+        ({"mode": "animate"}, "key frames or a motion"),
     ],
 )
 def test_what_a_mode_cannot_draw_is_400(server: Server, fields: dict[str, Any], named: str) -> None:

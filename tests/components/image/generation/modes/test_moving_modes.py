@@ -2,6 +2,7 @@
 
 import io
 import math
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -111,7 +112,11 @@ def test_a_motion_alone_moves_one_picture(tiny_generator, motion):
         ({"keys": []}, "keys"),
         ({"mode": "animate", "keys": []}, "key frames or a motion"),
         ({"mode": "animate", "easing": "bounce"}, "easing"),
-        ({"mode": "animate", "format": "mp4"}, "imageio-ffmpeg"),
+        pytest.param(
+            {"mode": "animate", "format": "mp4"},
+            "imageio-ffmpeg",
+            marks=pytest.mark.skipif(find_spec("imageio_ffmpeg") is not None, reason="it is installed"),
+        ),
         ({"fps": 0}, "fps"),
         ({"frames": 64, "steps": 50}, "costs"),
     ],
