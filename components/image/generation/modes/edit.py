@@ -29,7 +29,7 @@ class EditRequest(GenerateRequest):
 
     best_of: ClassVar[bool] = False
     mode: Literal["edit"] = "edit"
-    prompt: str = Field("", max_length=2000, description="What the picture shows; empty: what its own metadata says.")
+    prompt: str = Field("", max_length=2000, description="What the picture shows; empty: what its own metadata say.")
     image: Picture | None = Field(
         None, description="The picture, base64; null: it is drawn first, from the prompt and the seed."
     )
@@ -99,14 +99,15 @@ class CharacterTransformer:
         return changed(self._source, self.request.change, self.canvas.vocabulary)
 
     def _told(self) -> str:
-        """The prompt that a picture of Kyara's says it was drawn from; it has been read before."""
-        from components.image.generation.metadata import read_png
+        """The prompt that a picture of Kyara's or A1111's says it was drawn from."""
+        from components.image.generation.metadata import read_png, read_request
         from components.image.generation.pictures import content_of
 
         facts: dict[str, Any] = {}
         if self.request.image is not None:
-            with contextlib.suppress(RequestError):  # no PNG
-                facts = read_png(content_of(self.request.image, "image"))
+            with contextlib.suppress(RequestError):  # it says nothing
+                content = content_of(self.request.image, "image")
+                facts = read_png(content) or read_request(content)
         if not facts.get("prompt"):
             raise RequestError(
                 "prompt: '' is empty, and no picture says what it shows.", hint="Say what the picture shows."
