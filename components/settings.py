@@ -116,6 +116,11 @@ class Settings(BaseSettings):
         return (self.loras or self.base_dir / "loras").resolve()
 
     @property
+    def sliders_dir(self) -> Path:
+        """Attribute directions that `kyara directions` learnt: <recipe>.safetensors."""
+        return self.base_dir / "sliders"
+
+    @property
     def parts_dir(self) -> Path:
         """Optional parts that requests may name, by kind: vae/<name>, ip_adapter/<name>, refiner/<name>."""
         return (self.parts or self.base_dir / "parts").resolve()

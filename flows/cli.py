@@ -196,6 +196,28 @@ def edit(
 
 
 @app.command()
+def directions(
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder of captioned pictures, or a plug-in's examples: portraits.", show_default=False),
+    ],
+    count: Annotated[int, typer.Option(min=8, help="Pictures at most.")] = 400,
+    method: Annotated[str, typer.Option(help="ridge, which keeps attributes apart, or mean.")] = "ridge",
+    out: Annotated[
+        Path | None, typer.Option(help="Default: where --set mode=sliders looks for them.", show_default=False)
+    ] = None,
+    model: PromotedFolder = None,
+) -> None:
+    """Learn sliders (expression, hair colour, whatever the captions tell) for the champion."""
+    from components.image.generation.directions import METHODS
+    from flows.directions import fit
+
+    if method not in METHODS:
+        raise RequestError(f"method {method!r} is unknown.", hint=f"Known: {', '.join(METHODS)}.")
+    typer.echo(fit(source, model, out, count=count, method=METHODS[METHODS.index(method)]))
+
+
+@app.command()
 def interpolate(
     prompt: Annotated[str, typer.Argument(show_default=False)],
     to: KeyFrames = None,

@@ -176,7 +176,8 @@ def inversion(
         bundle: a model in all its steps, not a student.
         pictures: of one drawable size, with what they show.
     """
-    gaps, rows = [], []
+    gaps: list[float] = []
+    rows: list[Sequence[Image.Image]] = []
     for start in range(0, len(pictures), _BATCH):
         true = to_pixels(pictures[start : start + _BATCH]) / 2 + 0.5
         clean = bundle.encode_images(2 * true - 1)

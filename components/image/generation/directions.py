@@ -19,6 +19,7 @@ from components.artifact import replacing
 from components.errors import DataError, RequestError
 
 Method = Literal["mean", "ridge"]
+METHODS: tuple[Method, ...] = get_args(Method)
 Labels = Mapping[str, str]
 PENALTY = 1.0
 """Of the ridge regression, in pictures: a value that fewer show is pulled to nothing."""
@@ -71,7 +72,7 @@ class Directions:
         except Exception as error:  # safetensors raises several kinds
             raise DataError(f"sliders {str(path)!r} cannot be read: {error}.") from error
         method = facts.get("method", "")
-        if facts.get("format") != _FORMAT or method not in get_args(Method) or not sliders:
+        if facts.get("format") != _FORMAT or method not in METHODS or not sliders:
             raise DataError(f"{str(path)!r} holds no sliders.", hint="Make them with `kyara directions`.")
         found = {tuple(value.shape) for value in sliders.values()}
         if found != {tuple(shape)}:
@@ -79,7 +80,7 @@ class Directions:
                 f"sliders {str(path)!r} have shapes {sorted(found)}; this model's latents have {tuple(shape)}.",
                 hint="Make them with `kyara directions` on this model.",
             )
-        return cls(sliders, facts.get("base", ""), method, int(facts.get("count", 0)))  # type: ignore[arg-type]
+        return cls(sliders, facts.get("base", ""), method, int(facts.get("count", 0)))
 
 
 def learn(

@@ -80,8 +80,8 @@ class Way:
         """Frames in order, as many as were planned, the keys among them."""
         found = [(yield from self._frame(0.0, None))]
         keep = self._keep(found[0].latents) if self.held else None
-        for place in range(1, len(self.keys)):
-            found.append((yield from self._frame(float(place), keep)))
+        for key in range(1, len(self.keys)):
+            found.append((yield from self._frame(float(key), keep)))
         if self.closed:
             found.append(replace(found[0], place=float(len(self.keys))))  # drawn once: no seam
         for _ in self.spare:

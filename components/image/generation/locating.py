@@ -44,6 +44,7 @@ def locate(
     """
     if source == "none":
         return torch.ones(1, 1, *clean.shape[-2:])
+    found: Tensor | None
     if source == "judge":
         found = _pointed(canvas, change, clean)
     elif source == "difference":

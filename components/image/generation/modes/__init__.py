@@ -20,6 +20,7 @@ from components.image.generation.modes import (
     image_to_image,
     inpaint,
     interpolate,
+    sliders,
     text_to_image,
     upscale,
 )
@@ -41,6 +42,7 @@ MODES: Mapping[str, Mode] = {
     "image_to_image": Mode(image_to_image.ImageToImageRequest, image_to_image.draw),
     "inpaint": Mode(inpaint.InpaintRequest, inpaint.draw),
     "interpolate": Mode(interpolate.InterpolateRequest, interpolate.draw),
+    "sliders": Mode(sliders.SlidersRequest, sliders.draw),
     "upscale": Mode(upscale.UpscaleRequest, upscale.draw),
     "control": Mode(control.ControlRequest, control.draw),
 }
