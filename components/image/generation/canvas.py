@@ -209,6 +209,13 @@ class Canvas:
         negative = self.engine.encode([request.negative_prompt], chunks) if guidance.compares else None
         return Plan((width, height), steps, calls, strength, sampler, guidance, text, condition, negative)
 
+    def count(self, plan: Plan, calls: int) -> None:
+        """Count further calls of the UNet under a plan's prompt, before anything is drawn. Raises RequestError."""
+        width, height = plan.size
+        area = width * height / self.promoted.card.model.resolution**2
+        self._cost += self.pictures * cost(steps=calls, area=area, chunks=self.bundle.chunks_for(plan.prompt))
+        check_cost(self._cost)
+
     def noise(self, plan: Plan) -> Tensor:
         """Standard normal latents [1, C, h, w] of this seed."""
         width, height = plan.size
