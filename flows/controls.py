@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import RequestError
-from components.image.generation.pictures import read_picture
 
 _WEIGHTED = re.compile(r"(?P<source>.+):(?P<weight>\d+(?:\.\d+)?)")
 _NUMBERS = re.compile(r"-?[\d.]+(?:,(?:-?[\d.]+|mirror))*")
@@ -17,7 +16,7 @@ _POSE = ("x", "y", "scale", "tilt")
 
 
 def parse_control(text: str) -> dict[str, Any]:
-    """One option as a request's control. Raises RequestError."""
+    """One option as a request's control, its picture as a path. Raises RequestError."""
     name, separator, rest = text.partition("=")
     if not separator or not name or not rest:
         hint = "Expected KIND=SOURCE[:WEIGHT]: sketch=lines.png, pose-from=photo.png:0.7 or pose=0.4,0.5,1.2,-10."
@@ -26,10 +25,10 @@ def parse_control(text: str) -> dict[str, Any]:
     source, weight = (found["source"], {"weight": float(found["weight"])}) if found else (rest, {})
     kind = name.removesuffix("-from")
     if kind not in _KINDS:
-        return {"kind": "picture", "model": name, "image": read_picture(Path(source)), **weight}
+        return {"kind": "picture", "model": name, "image": Path(source), **weight}
     if kind == name == "pose" and _NUMBERS.fullmatch(source):
         return {"kind": "pose", "pose": _pose(source), **weight}
-    return {"kind": kind, "from_picture": kind != name, "image": read_picture(Path(source)), **weight}
+    return {"kind": kind, "from_picture": kind != name, "image": Path(source), **weight}
 
 
 def _pose(text: str) -> dict[str, Any]:

@@ -160,7 +160,10 @@ def write_page(path: Path, metrics: Mapping[str, Any], sheets: Mapping[str, Imag
         return " – ".join(f"{end:.3f}" for end in metrics.get(f"{key}.interval", ()))
 
     numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
-    rows = [{"key": key, "value": f"{value:.3f}", "interval": ends(key)} for key, value in numbers.items()]
+    rows = [
+        {"key": key, "value": f"{value:.3f}", "interval": ends(key), "note": metrics.get(f"{key}.name", "")}
+        for key, value in numbers.items()
+    ]
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.globals["t"] = texts()
     pictures = {title: inline(image) for title, image in sheets.items()}

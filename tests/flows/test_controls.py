@@ -20,7 +20,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 def test_pictures_numbers_and_weights(photo: Path) -> None:
-    image = read_picture(photo)
+    image = photo
     assert parse_control(f"sketch={photo}") == {"kind": "sketch", "from_picture": False, "image": image}
     assert parse_control(f"pose-from={photo}:0.7") == {
         "kind": "pose", "from_picture": True, "image": image, "weight": 0.7,
@@ -37,7 +37,10 @@ def test_pictures_numbers_and_weights(photo: Path) -> None:
 def test_a_request_of_them(photo: Path) -> None:
     controls = [parse_control(text) for text in (f"sketch-from={photo}", "pose=0.4,0.5")]
     request = asked({"prompt": "smile", "controls": controls})
-    assert request.mode == "control" and request == parse({"mode": "control", "prompt": "smile", "controls": controls})
+    opened = [{**controls[0], "image": read_picture(photo)}, controls[1]]
+    assert request.mode == "control" and request == parse({"mode": "control", "prompt": "smile", "controls": opened})
+    with pytest.raises(RequestError, match="cannot be read"):
+        asked({"prompt": "smile", "controls": [parse_control("sketch=nowhere.png")]})
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,6 @@ def test_a_request_of_them(photo: Path) -> None:
         ("=a.png", "is wrong"),
         ("pose=0.4", "pose '0.4' is wrong"),
         ("pose=1,2,3,4,5", "is wrong"),
-        ("sketch=nowhere.png", "cannot be read"),
     ],
 )
 def test_what_cannot_be_read(text: str, reason: str) -> None:

@@ -93,6 +93,17 @@ def test_modes_take_pictures_as_base64(server: Server) -> None:
     assert several.headers["content-type"] == "application/zip" and several.headers["x-kyara-seed"] == "5"
 
 
+def test_a_moving_picture_has_its_own_media_type(server: Server) -> None:
+    keys = [{"change": {"expression": "frown"}}]
+    for form in ("webp", "gif"):
+        response = ask(server, mode="animate", keys=keys, frames=3, seed=3, format=form)
+        assert response.status_code == 200 and response.headers["content-type"] == f"image/{form}"
+        assert Image.open(io.BytesIO(response.content)).n_frames > 1
+    edited = ask(server, mode="edit", change={"expression": "frown"}, seed=3)
+    assert edited.headers["content-type"] == "image/png"
+    assert unquote(edited.headers["x-kyara-prompt"]) == "kyarachar, red hair, frown"
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
@@ -102,6 +113,13 @@ def test_modes_take_pictures_as_base64(server: Server) -> None:
         ({"mode": "image_to_image", "image": base64_of(noisy((33, 32)))}, "33x32"),
         ({"image": "AAAA"}, "image: no such field"),
         ({"loras": {"one": 1}}, "LoRA 'one' is unknown"),
+        ({"mode": "control", "controls": [{"kind": "pose", "pose": {}}]}, "no ControlNet for kind 'pose'"),
+        (
+            {"mode": "control", "controls": [{"kind": "pose", "pose": {}, "model": "/etc"}]},
+            "ControlNet '/etc' is unknown",
+        ),
+        ({"mode": "edit", "change": {"wings": "two"}}, "'wings' is no attribute"),
+        ({"mode": "animate"}, "key frames or a motion"),
     ],
 )
 def test_what_a_mode_cannot_draw_is_400(server: Server, fields: dict[str, Any], named: str) -> None:

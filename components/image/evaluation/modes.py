@@ -72,11 +72,11 @@ class Subject:
         """Intervals over cases."""
         return Bootstrap(count, self.resamples)
 
-    def counted(self, title: str) -> Iterator[tuple[int, PromptItem]]:
+    def counted(self) -> Iterator[tuple[int, PromptItem]]:
         """The prompts, told one by one."""
         for at, item in enumerate(self.items):
             yield at, item
-            self.log.progress(at + 1, len(self.items), unit=title)
+            self.log.progress(at + 1, len(self.items), unit="case")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def edits(subject: Subject) -> Found:
     """
     names = [name for name in EDITED if name in subject.vocabulary.attributes] or [*subject.vocabulary.attributes]
     asked, befores, afters, texts = [], [], [], []
-    for at, item in subject.counted("edit"):
+    for at, item in subject.counted():
         before = subject.draw(prompt=item.prompt, seed=item.seed)
         change = _new_value(subject, before, item, names[at % len(names) :] + names[: at % len(names)])
         if change:
@@ -121,7 +121,7 @@ def animations(subject: Subject) -> Found:
     if len(values) < 2:
         raise DataError(f"animations go from one {EMOTIONS} to another: the vocabulary has none.")
     rows, even, ends, kept = [], [], [], []
-    for at, item in subject.counted("animation"):
+    for at, item in subject.counted():
         first, second = values[at % len(values)], values[(at + 1) % len(values)]
         prompt = changed(item.prompt, {EMOTIONS: first}, subject.vocabulary).prompt
         frames = _frames(subject, prompt, item.seed, {EMOTIONS: second})
@@ -146,7 +146,7 @@ def redrawn(subject: Subject) -> Found:
     """`img2img.kept` at strength 0.3, `img2img.reached` at 0.9 under the next prompt, `inpaint.outside_equal`."""
     rows, equal = [], []
     following = [*subject.items[1:], subject.items[0]]
-    for at, item in subject.counted("img2img"):
+    for at, item in subject.counted():
         before = subject.draw(prompt=item.prompt, seed=item.seed)
         given = {"image": picture_of(_png(before)), "seed": item.seed + 1}
         near = subject.draw(mode="image_to_image", prompt=item.prompt, strength=KEPT_STRENGTH, **given)

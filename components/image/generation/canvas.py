@@ -18,7 +18,7 @@ from torch import Tensor
 
 from components.contracts import Judge, Preview
 from components.errors import RequestError
-from components.image.families.bundle import Bundle, Condition
+from components.image.families.bundle import Bundle, Condition, Residuals
 from components.image.families.syntax import MAX_CHUNKS
 from components.image.generation.cost import check_cost, cost
 from components.image.generation.engine import Engine
@@ -115,6 +115,7 @@ class Canvas:
             self.use_plain()
             with self.plain.using(self.loras):
                 self._adapter = self.slots.adapter(request.ip_adapter.name) if request.ip_adapter else None
+        self.warnings += self.plain.partly(self.loras)
         if request.ip_adapter and self._adapter:
             self._seen = self._adapter.look(decoded(request.ip_adapter.image, "ip_adapter.image"))
 
@@ -122,15 +123,22 @@ class Canvas:
         """Draw with plain torch."""
         self.engine = self.plain
 
-    def predict(self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
+    def predict(
+        self,
+        latents: Tensor,
+        t: Tensor,
+        condition: Condition,
+        guidance: Tensor | None = None,
+        residuals: Residuals | None = None,
+    ) -> Tensor:
         """The UNet's output with this request's LoRAs and IP-Adapter, as Bundle.predict."""
-        if not self.loras and self._adapter is None:
+        if not self.loras and self._adapter is None and residuals is None:
             return self.engine.predict(latents, t, condition, guidance)
         with torch.no_grad(), self.plain.using(self.loras) as bundle:
             if self._adapter is None or self._seen is None or self.request.ip_adapter is None:
-                return bundle.predict(latents, t, condition, guidance)
+                return bundle.predict(latents, t, condition, guidance, residuals=residuals)
             weight = self.request.ip_adapter.weight
-            return with_picture(bundle, self._adapter, self._seen, weight)(latents, t, condition, guidance)
+            return with_picture(bundle, self._adapter, self._seen, weight)(latents, t, condition, guidance, residuals)
 
     @property
     def judge(self) -> Judge | None:
@@ -201,6 +209,13 @@ class Canvas:
         condition = self.engine.encode([text], chunks)
         negative = self.engine.encode([request.negative_prompt], chunks) if guidance.compares else None
         return Plan((width, height), steps, calls, strength, sampler, guidance, text, condition, negative)
+
+    def count(self, plan: Plan, calls: int) -> None:
+        """Count further calls of the UNet under a plan's prompt, before anything is drawn. Raises RequestError."""
+        width, height = plan.size
+        area = width * height / self.promoted.card.model.resolution**2
+        self._cost += self.pictures * cost(steps=calls, area=area, chunks=self.bundle.chunks_for(plan.prompt))
+        check_cost(self._cost)
 
     def noise(self, plan: Plan) -> Tensor:
         """Standard normal latents [1, C, h, w] of this seed."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from components.errors import RequestError
 from components.prompting.vocabulary import Vocabulary
 
+_TOLD = 80
+"""Characters of a wrong value that an error repeats."""
+
 
 @dataclass(frozen=True)
 class Changed:
@@ -56,7 +59,7 @@ def _words(done: Changed, old: str, new: str, vocabulary: Vocabulary) -> Changed
     if not said:
         known = ", ".join(vocabulary.attributes) or "none, for this model has no vocabulary"
         raise RequestError(
-            f"change {old!r} is no attribute, and the prompt {done.prompt!r} does not say it.",
+            f"change {old[:_TOLD]!r} is no attribute, and the prompt {done.prompt!r} does not say it.",
             hint=f"Known attributes: {known}; or name words of the prompt, and what they shall become.",
         )
     meant = vocabulary.meaning(new)
@@ -70,7 +73,7 @@ def _value(attribute: str, value: str, vocabulary: Vocabulary) -> str:
     for each in values:
         if plain == each or plain in (word.casefold() for word in _all_words(attribute, each, vocabulary)):
             return each
-    raise RequestError(f"{attribute} {value!r} is unknown.", hint=f"Known: {', '.join(values)}.")
+    raise RequestError(f"{attribute} {value[:_TOLD]!r} is unknown.", hint=f"Known: {', '.join(values)}.")
 
 
 def _all_words(attribute: str, value: str, vocabulary: Vocabulary) -> Sequence[str]:

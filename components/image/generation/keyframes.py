@@ -19,7 +19,7 @@ from components.image.generation.canvas import Canvas, Plan
 from components.image.generation.changes import changed
 from components.image.generation.latent import initial_noise
 from components.image.generation.latent_editor import slerp
-from components.image.generation.locating import differing, to_mask
+from components.image.generation.locating import CALLS, differing, to_mask
 from components.image.generation.modes.interpolate import KeyFrame
 from components.image.generation.start import Keep
 
@@ -66,15 +66,18 @@ class Way:
             RequestError: a key that cannot be read, too few frames, too much cost.
         """
         size = canvas.size()
+        keys = [_worded(canvas, key) for key in keys]
+        canvas.request = canvas.request.model_copy(update={"keys": tuple(keys)})  # as the metadata tell it
         prompts = [canvas.request.prompt, *(_prompt(canvas, key) for key in keys)]
         seeds = [canvas.seed, *(canvas.seed if key.seed is None else key.seed for key in keys)]
         plans = _equally_long(canvas, [canvas.plan(*size, prompt=prompt) for prompt in prompts])
         noises = [initial_noise(canvas.bundle, [seed], size[1], size[0]) for seed in seeds]
         spare = [canvas.plan(*size, prompt=prompts[0]) for _ in range(count - len(plans))]
         held = hold and len(set(seeds)) == 1 and all(key.prompt is None for key in keys) and len(set(prompts)) > 1
-        return cls(
-            canvas, [Key(*pair) for pair in zip(plans, noises, strict=True)], spare, held, closed and len(plans) > 1
-        )
+        if held:
+            canvas.count(plans[0], CALLS * (len(plans) - 1))
+        found = [Key(*pair) for pair in zip(plans, noises, strict=True)]
+        return cls(canvas, found, spare, held, closed and len(found) > 1)
 
     def frames(self) -> Generator[Preview, None, list[Frame]]:
         """Frames in order, as many as were planned, the keys among them."""
@@ -135,8 +138,12 @@ def widest(frames: Sequence[Frame]) -> int:
     return gaps.index(max(gaps))
 
 
+def _worded(canvas: Canvas, key: KeyFrame) -> KeyFrame:
+    return key if key.prompt is None else key.model_copy(update={"prompt": canvas.words(key.prompt)})
+
+
 def _prompt(canvas: Canvas, key: KeyFrame) -> str:
-    text = canvas.request.prompt if key.prompt is None else canvas.words(key.prompt)
+    text = canvas.request.prompt if key.prompt is None else key.prompt
     return changed(text, key.change, canvas.vocabulary).prompt
 
 

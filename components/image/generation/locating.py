@@ -30,6 +30,10 @@ _LEAST, _MOST = 0.01, 0.85
 """Share of the picture: outside of that nothing was found, and everything may change."""
 
 
+CALLS = 2 * len(LEVELS)
+"""Of the UNet, that a mask costs at most."""
+
+
 def locate(
     canvas: "Canvas", source: MaskSource, change: Changed, before: "Plan", after: "Plan", clean: Tensor
 ) -> Tensor:

@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from pydantic import BaseModel
 
 from components.errors import RequestError
+from components.image.generation.moving import said_by
 from components.image.generation.pictures import Picture
 from components.image.generation.request import SAMPLERS, GenerateRequest
 
@@ -177,10 +178,14 @@ def _texts(png: bytes) -> dict[str, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+            with Image.open(io.BytesIO(png), formats=("PNG", "WEBP", "GIF")) as image:
+                if image.format != "PNG":
+                    return {"kyara": said_by(image)}
                 return {str(key): value for key, value in image.info.items() if isinstance(value, str)}
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
-        raise RequestError("the file is no sound PNG.", hint="Metadata are read from PNG files only.") from error
+        raise RequestError(
+            "the file is no sound PNG.", hint="Metadata are read from PNG, WebP and GIF files."
+        ) from error
 
 
 def _object(text: str) -> dict[str, Any]:

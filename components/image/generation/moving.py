@@ -49,14 +49,19 @@ def to_moving(frames: Sequence[Shown], form: MovingFormat, facts: Mapping[str, A
 def read_moving(content: bytes) -> tuple[list[Image.Image], dict[str, Any]]:
     """Frames and facts of a GIF or WebP that `to_moving` wrote; facts are empty where it has none."""
     with Image.open(io.BytesIO(content)) as image:
-        told = image.info.get("comment") or image.getexif().get(_DESCRIPTION, "")
+        text = said_by(image)
         frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(image)]
-    text = told.decode() if isinstance(told, bytes) else str(told)
     try:
         facts = json.loads(text)
     except ValueError:
         facts = {}
     return frames, facts if isinstance(facts, dict) else {}
+
+
+def said_by(image: Image.Image) -> str:
+    """What a GIF's comment or a WebP's description says; empty without one."""
+    told = image.info.get("comment") or image.getexif().get(_DESCRIPTION, "")
+    return told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
 
 
 def _gif(frames: Sequence[Shown], facts: str, loop: bool) -> bytes:

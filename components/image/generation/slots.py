@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from components.errors import RequestError
-from components.image.families.bundle import Bundle, Condition
+from components.image.families.bundle import Bundle, Condition, Residuals
 from components.settings import settings
 
 T = TypeVar("T")
@@ -176,13 +176,19 @@ def refined(pipeline: Any, latents: Tensor, prompt: str, negative: str, strength
 
 def with_picture(
     bundle: Bundle, adapter: Adapter, seen: tuple[Tensor, Tensor], weight: float
-) -> Callable[[Tensor, Tensor, Condition, Tensor | None], Tensor]:
+) -> Callable[[Tensor, Tensor, Condition, Tensor | None, Residuals | None], Tensor]:
     """`Bundle.predict` that looks at a picture as well; of two latents the first is what guidance moves away from."""
 
-    def predict(latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
+    def predict(
+        latents: Tensor,
+        t: Tensor,
+        condition: Condition,
+        guidance: Tensor | None = None,
+        residuals: Residuals | None = None,
+    ) -> Tensor:
         shown = seen[0] if len(latents) == 1 else torch.cat([seen[1], seen[0]])
         with adapter.on(bundle.unet, weight):
-            return bundle.predict(latents, t, condition, guidance, images=shown)
+            return bundle.predict(latents, t, condition, guidance, shown, residuals)
 
     return predict
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from components.errors import KyaraError, RequestError
@@ -54,14 +54,15 @@ class ControlledCharacterGenerator:
         yield self.canvas.drawn(plan, self.canvas.picture(latents), engine=engine)
 
     def predict(self, controls: Sequence[Control]) -> Any:
-        """The one UNet's output under controls and this request's LoRAs, as Bundle.predict.
+        """The one UNet's output under controls, with this request's LoRAs and IP-Adapter, as Bundle.predict.
 
         In plain torch: a converted UNet takes no residuals, and a second one that does would be a second copy.
         """
 
         def ask(latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
-            with torch.no_grad(), self.canvas.plain.using(self.canvas.loras) as bundle:
-                return Controlled(bundle, controls).predict(latents, t, condition, guidance)
+            with torch.no_grad():
+                residuals = Controlled(self.canvas.bundle, controls).residuals(latents, t, condition)
+                return self.canvas.predict(latents, t, condition, guidance, residuals)
 
         return ask
 
@@ -74,15 +75,16 @@ class ControlledCharacterGenerator:
         return Control(self._network(found, field), shown(picture, self.canvas.bundle.device), steering.weight)
 
     def picture(self, steering: "Steering", found: Shelved, size: tuple[int, int], field: str) -> Image.Image:
-        """What the ControlNet is shown. Raises RequestError."""
+        """What the ControlNet is shown; a picture of another shape is cut to `size` around its middle.
+
+        Raises RequestError.
+        """
         if steering.pose is not None:
             return figure(steering.pose.keypoints(), size)
         assert steering.image is not None
-        image = decoded(steering.image, f"{field}.image")
+        image = ImageOps.fit(decoded(steering.image, f"{field}.image"), size, Image.Resampling.LANCZOS)
         if not steering.from_picture:
-            resized = image.resize(size, Image.Resampling.LANCZOS)
-            return given(image, size) if steering.kind == "sketch" else resized
-        image = image.resize(size, Image.Resampling.LANCZOS)
+            return given(image) if steering.kind == "sketch" else image
         if steering.kind == "sketch":
             return drawn(find_lines(image))
         ((face, spread),) = KeypointReader.load(Path(found.place) / READER).read([image])

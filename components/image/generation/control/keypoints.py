@@ -104,6 +104,7 @@ class KeypointReader:
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.half().contiguous() for name, value in self.network.state_dict().items()}
         save_file(weights, folder / _WEIGHTS)
+        (folder / _WEIGHTS).chmod(0o644)
         width = self.network.maps.in_channels
         (folder / _CONFIG).write_text(json.dumps({"width": width}) + "\n", encoding="utf-8")
 

@@ -3,6 +3,7 @@
 A ControlNet adds residuals to the UNet's skips (arXiv 2302.05543, section 3.2); several are summed by their weights.
 """
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,14 +99,14 @@ def _plain(value: Any) -> Any:
 
 def save_controlnet(net: Any, folder: Path) -> None:
     """A diffusers folder: float16, each file at most 14 MB."""
-    import copy
-
     half = copy.deepcopy(net).cpu().to(torch.float16)
     half.save_pretrained(folder, safe_serialization=True, max_shard_size="14MB")
     config = folder / "config.json"
     facts = json.loads(config.read_text(encoding="utf-8"))
     facts.pop("_name_or_path", None)  # where the weights came from on this machine is nobody's business
     config.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)
 
 
 def shown(picture: Image.Image, device: torch.device) -> Tensor:
@@ -132,7 +133,7 @@ class Controlled:
 
     def predict(self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
         """As Bundle.predict; a batch may be a multiple of the controls' (both halves of guidance)."""
-        return self.bundle.predict(latents, t, condition, guidance, self.residuals(latents, t, condition))
+        return self.bundle.predict(latents, t, condition, guidance, residuals=self.residuals(latents, t, condition))
 
     def residuals(self, latents: Tensor, t: Tensor, condition: Condition) -> Residuals:
         """What all controls add to the UNet's skips and to its middle."""

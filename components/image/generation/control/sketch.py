@@ -51,10 +51,9 @@ def drawn(lines: Lines) -> Image.Image:
     return Image.fromarray(np.where(lines, 255, 0).astype(np.uint8)).convert("RGB")
 
 
-def given(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A user's line drawing at `size` (width, height): white on black, also where it came black on white."""
-    grey = picture.convert("L").resize(size, Image.Resampling.LANCZOS)
-    values = np.asarray(grey)
+def given(picture: Image.Image) -> Image.Image:
+    """A user's line drawing, white on black, also where it came black on white."""
+    values = np.asarray(picture.convert("L"))
     return Image.fromarray(255 - values if float(np.median(values)) > 127 else values).convert("RGB")
 
 

@@ -29,7 +29,7 @@ class EditRequest(GenerateRequest):
 
     best_of: ClassVar[bool] = False
     mode: Literal["edit"] = "edit"
-    prompt: str = Field("", max_length=2000, description="What the picture shows; empty: what its own metadata says.")
+    prompt: str = Field("", max_length=2000, description="What the picture shows; empty: what its own metadata say.")
     image: Picture | None = Field(
         None, description="The picture, base64; null: it is drawn first, from the prompt and the seed."
     )
@@ -58,12 +58,16 @@ class CharacterTransformer:
 
     def run(self) -> "Events":
         """Previews, then the edited picture."""
+        from components.image.generation.locating import CALLS
+
         canvas = self.canvas
         size = canvas.size() if self.before is None else self.before.size
         given = self.before is not None
         strength = self.request.strength if given else 1.0
         source = canvas.plan(*size, prompt=self._source) if not given else None
         target = canvas.plan(*size, prompt=self.change.prompt, strength=strength)
+        if self.request.mask != "none":
+            canvas.count(target, CALLS)
         clean = yield from self._clean(source)
         yield from self._drawn(clean, source or canvas.plan(*size, prompt=self._source, strength=0.0), target)
 
@@ -95,14 +99,15 @@ class CharacterTransformer:
         return changed(self._source, self.request.change, self.canvas.vocabulary)
 
     def _told(self) -> str:
-        """The prompt that a picture of Kyara's says it was drawn from; it has been read before."""
-        from components.image.generation.metadata import read_png
+        """The prompt that a picture of Kyara's or A1111's says it was drawn from."""
+        from components.image.generation.metadata import read_png, read_request
         from components.image.generation.pictures import content_of
 
         facts: dict[str, Any] = {}
         if self.request.image is not None:
-            with contextlib.suppress(RequestError):  # no PNG
-                facts = read_png(content_of(self.request.image, "image"))
+            with contextlib.suppress(RequestError):  # it says nothing
+                content = content_of(self.request.image, "image")
+                facts = read_png(content) or read_request(content)
         if not facts.get("prompt"):
             raise RequestError(
                 "prompt: '' is empty, and no picture says what it shows.", hint="Say what the picture shows."

@@ -59,6 +59,13 @@ def test_a_control_steers_and_a_weight_of_nothing_does_not(generator: ImageGener
     assert (ask(generator, {"kind": "pose", "pose": {"mirror": True}}) != steered).any()
 
 
+def test_another_engine_draws_the_same(generator: ImageGenerator) -> None:
+    """The UNet runs in torch under controls; prompts and pictures go through OpenVINO."""
+    fast = ImageGenerator.load(generator.promoted.folder, "openvino", "float32", verify=False)
+    assert np.abs(ask(fast, POSE) - ask(generator, POSE)).max() <= 2
+    assert fast.answer(request(POSE)).metadata["engine"] == "eager float32"
+
+
 def test_several_add_up(generator: ImageGenerator) -> None:
     sketch = {"kind": "sketch", "image": base64_of(noisy()), "from_picture": True}
     both = ask(generator, POSE, sketch)

@@ -106,9 +106,9 @@ def test_agreement_of_lines() -> None:
 
 def test_a_drawing_is_white_on_black() -> None:
     lines = drawn(find_lines(box()))
-    assert np.array_equal(np.asarray(given(lines, (128, 128))), np.asarray(lines))
+    assert np.array_equal(np.asarray(given(lines)), np.asarray(lines))
     paper = lines.point(lambda value: 255 - value)
-    assert np.array_equal(np.asarray(given(paper, (128, 128))), np.asarray(lines))
+    assert np.array_equal(np.asarray(given(paper)), np.asarray(lines))
 
 
 def test_the_mean_of_a_map_is_its_peak() -> None:

@@ -7,11 +7,13 @@ import torch
 from components.errors import RequestError
 from components.image.generation.latent import load_variant
 from components.image.generation.loras import PlainEngine
+from components.image.generation.modes import parse
 from components.image.generator import GenerateRequest, ImageGenerator
 from components.image.product import read_model
 from components.settings import settings
 from tests import tiny
 from tests.components.image.generation.pictures import base64_of, gradient, noisy, seen
+from tests.controlnets import loud_controlnet
 from tests.promoted import tiny_version
 
 WIDTH = 16
@@ -96,6 +98,22 @@ def test_an_ip_adapter_looks_at_a_picture_and_leaves_no_trace(base, promoted, pa
     assert np.array_equal(shown, drawn(made, ip_adapter=asked)) and np.array_equal(drawn(made), plain)
     assert not np.array_equal(shown, drawn(made, ip_adapter={**asked, "image": base64_of(gradient())}))
     assert np.array_equal(drawn(made, ip_adapter={**asked, "weight": 0}), plain)
+
+
+def test_a_control_and_an_ip_adapter_work_together(promoted, parts, tmp_path, monkeypatch):
+    made = generator(tiny.tiny_sd15(), promoted)
+    save_adapter(parts / "ip_adapter" / "face", made.bundle.unet, WIDTH)
+    net = str(loud_controlnet(tiny.tiny_sd15(), tmp_path / "net"))
+    monkeypatch.setenv("KYARA_CONTROLNETS", net)
+    settings.cache_clear()
+    common = {"prompt": "a", "seed": 1, "steps": 2, "guidance_scale": 2, "mode": "control"}
+    control = {"kind": "picture", "model": net, "image": base64_of(gradient())}
+    asked = {"name": "face", "image": base64_of(noisy())}
+    both, steered, shown = (
+        seen(made.answer(parse({**common, "controls": [{**control, "weight": weight}], "ip_adapter": adapter})))
+        for weight, adapter in ((1, asked), (1, None), (0, asked))
+    )
+    assert not np.array_equal(both, steered) and not np.array_equal(both, shown)
 
 
 def test_another_autoencoder_decodes_and_shares_the_unet(promoted, parts):

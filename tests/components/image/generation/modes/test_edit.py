@@ -9,12 +9,13 @@ from PIL import Image
 
 from components.contracts import Preview
 from components.errors import RequestError
-from components.image.generation.metadata import read_png
+from components.image.generation.metadata import read_png, read_request
 from components.image.generation.modes import parse
 from components.image.generation.modes.edit import EditRequest
 from components.image.generation.pictures import picture_of
 from components.image.generator import GenerateRequest
 from components.portraits.plugin import open_judge
+from components.settings import settings
 from tests.components.image.generation.pictures import base64_of, gradient, seen
 from tests.tiny import tiny_judge
 
@@ -95,6 +96,20 @@ def test_a_judge_that_points(tiny_generator, tmp_path, monkeypatch):
     assert 0 < done.metadata["covered"] <= 1
     with pytest.raises(RequestError, match="does not fit this change"):
         tiny_generator.answer(asked(mask="judge", change={"pink": "bright"}))
+
+
+def test_an_edit_is_drawn_again_from_its_metadata(tiny_generator):
+    done = tiny_generator.answer(asked(image=base64_of(gradient()), seed=None))
+    again = tiny_generator.answer(parse(read_request(done.content)))
+    assert np.array_equal(seen(again), seen(done))
+
+
+def test_masks_count(tiny_generator, monkeypatch):
+    monkeypatch.setenv("KYARA_REQUEST_COST", "10")
+    settings.cache_clear()
+    tiny_generator.answer(asked(mask="none"))
+    with pytest.raises(RequestError, match="costs 16"):
+        tiny_generator.answer(asked())
 
 
 def test_closing_the_iterator_stops(tiny_generator):
