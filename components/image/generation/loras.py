@@ -107,7 +107,10 @@ class PlainEngine(Engine):
         """The model alone for the block, with these LoRAs and no others. Raises RequestError for one that fails."""
         with self._lock:
             if loras != self._active:
-                self._activate(loras)
+                with warnings.catch_warnings():
+                    for note in ("Already found a `peft_config`", "Adapter .* was active which is now deleted"):
+                        warnings.filterwarnings("ignore", message=note)  # several are meant, and going
+                    self._activate(loras)
             yield self.bundle
 
     @torch.no_grad()
@@ -117,16 +120,18 @@ class PlainEngine(Engine):
             return bundle.predict(latents, t, condition, guidance)
 
     def _activate(self, loras: Loras) -> None:
-        unet = self.bundle.unet
-        names = [self._load(lora) for lora, _ in loras]
-        while len(self._names) > max(KEPT, len(names)):
-            unet.delete_adapters(self._names.pop(next(iter(self._names))))
-        if names:
-            unet.set_adapters(names, [weight for _, weight in loras])
-            unet.enable_adapters()
-        elif self._names:
-            unet.disable_adapters()
-        self._active = loras
+        unet, self._active = self.bundle.unet, ()
+        try:
+            names = [self._load(lora) for lora, _ in loras]
+            while len(self._names) > max(KEPT, len(names)):
+                unet.delete_adapters(self._names.pop(next(iter(self._names))))
+            if names:
+                unet.set_adapters(names, [weight for _, weight in loras])
+                unet.enable_adapters()
+                self._active = loras
+        finally:
+            if not self._active and self._names:
+                unet.disable_adapters()  # loading one switches it on, also where the next one fails
 
     def _load(self, lora: Lora) -> str:
         """The adapter's name in the UNet, loaded where it is not; the last used stands last."""
@@ -144,11 +149,11 @@ def _add(bundle: Bundle, lora: Lora, adapter: str) -> None:
         ours = {key: value for key, value in state.items() if key.startswith("unet.")}
         if not ours:
             raise ValueError("it holds no matrices for a UNet")
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several are meant
-            bundle.unet.load_lora_adapter(ours, prefix="unet", network_alphas=alphas, adapter_name=adapter)
+        bundle.unet.load_lora_adapter(ours, prefix="unet", network_alphas=alphas, adapter_name=adapter)
         bundle.unet.requires_grad_(False).eval()
     except Exception as error:  # a file from elsewhere fails in any way
+        if adapter in getattr(bundle.unet, "peft_config", {}):
+            bundle.unet.delete_adapters(adapter)
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise RequestError(
             f"LoRA {lora.name!r} does not fit this model: {reason}.", hint="It must be made for this base."

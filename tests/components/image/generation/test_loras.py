@@ -103,6 +103,8 @@ def test_a_lora_of_another_base_or_no_lora_is_refused_and_the_model_goes_on(tiny
     for name in ("text", "other", "wide"):
         with pytest.raises(RequestError, match=f"LoRA '{name}' does not fit this model"):
             drawn(tiny_generator, loras={name: 1})
+    with pytest.raises(RequestError, match="LoRA 'wide' does not fit this model"):
+        drawn(tiny_generator, loras={"one": 1, "wide": 1})
     assert drawn(tiny_generator).content == plain.content
     assert not np.array_equal(seen(drawn(tiny_generator, loras={"one": 1})), seen(plain))
 
@@ -137,3 +139,12 @@ def test_only_the_last_used_stay_loaded(tiny_generator, shelf, monkeypatch):
     drawn(tiny_generator, loras={"two": 1})
     assert len(tiny_generator.bundle.unet.peft_config) <= 2
     assert drawn(tiny_generator, loras={"one": 1}).content == one.content
+
+
+def test_requests_that_interleave_keep_their_own(tiny_generator, shelf):
+    """Step by step in turn: one without LoRAs, two with others."""
+    asked = [GenerateRequest(prompt="a", seed=1, raw=True, loras=each) for each in ({}, {"one": 1}, {"two": 0.5})]
+    alone = [tiny_generator.answer(each).content for each in asked]
+    running = [tiny_generator.run(each) for each in asked]
+    events = list(zip(*running, strict=True))
+    assert [event.content for event in events[-1]] == alone
