@@ -144,7 +144,7 @@ def generate(
     """Draw a picture with the champion, or change one; the prompt may be Japanese or English and may have mistakes."""
     from components.image.product import load
     from flows.controls import parse_control
-    from flows.generate import asked, corners, write
+    from flows.generate import asked, corners, other_model, write
 
     options = {
         "prompt": prompt, "seed": seed, "steps": steps, "n": count, "negative_prompt": negative, "image": image,
@@ -154,6 +154,8 @@ def generate(
     }  # fmt: skip
     request = asked(options, preset=preset, picture=source, overrides=overrides or [])
     _told(done := load(model or _latest_champion("image")).answer(request), write(done, out))
+    if source and (note := other_model(source, done)):
+        _say(f"note: {note}")
 
 
 def _told(done: Any, files: Sequence[Path]) -> None:

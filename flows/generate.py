@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from components.artifact import write_bytes
 from components.contracts import Done
 from components.errors import RequestError
-from components.image.generation.metadata import read_request
+from components.image.generation.metadata import read_png, read_request
 from components.image.generation.modes import DEFAULT, MODES, parse
 from components.image.generation.pictures import Picture, holds_picture, read_picture
 from components.image.generation.presets import load
@@ -80,9 +80,15 @@ def key_frame(text: str) -> dict[str, Any]:
 def settings_of(picture: Path) -> dict[str, Any]:
     """What of a picture's own request a preset takes: not its prompt, its seed or its pictures."""
     values = _of(picture)
-    fields = MODES[str(values.get("mode", DEFAULT))].request.model_fields
+    fields = MODES.get(str(values.get("mode")), MODES[DEFAULT]).request.model_fields
     left = ("prompt", "seed", "raw", "n", *(name for name, field in fields.items() if holds_picture(field)))
     return {name: value for name, value in values.items() if name in fields and name not in left}
+
+
+def other_model(picture: Path, done: Done) -> str:
+    """A sentence where a picture was drawn by another model than the one that answered; else nothing."""
+    before, now = (facts.get("model_digest") for facts in (read_png(picture.read_bytes()), done.metadata))
+    return "" if before in (None, now) else f"{picture} was drawn by another model; this one draws it otherwise."
 
 
 def write(done: Done, out: Path) -> list[Path]:

@@ -168,3 +168,11 @@ def test_paths_become_pictures_wherever_a_field_holds_one(tmp_path):
     assert isinstance(found[0]["image"], Picture) and found[0]["name"] == path
     assert isinstance(_opened({"image": path}, Part | None)["image"], Picture)
     assert all(isinstance(each, Picture) for each in _opened([path, path], tuple[Picture, ...] | None))
+
+
+def test_another_model_is_said(kyara, promoted):
+    kyara("generate", "smile", "--seed", "3", "--out", "first.png")
+    other = tiny_version(promoted / "others", "2", seed=7)
+    code, _, err = kyara("generate", "--from", "first.png", "--model", str(other), "--out", "second.png")
+    assert code == 0 and "first.png was drawn by another model" in err
+    assert "another model" not in kyara("generate", "--from", "first.png", "--out", "third.png")[2]

@@ -115,6 +115,7 @@ class Canvas:
             self.use_plain()
             with self.plain.using(self.loras):
                 self._adapter = self.slots.adapter(request.ip_adapter.name) if request.ip_adapter else None
+        self.warnings += self.plain.partly(self.loras)
         if request.ip_adapter and self._adapter:
             self._seen = self._adapter.look(decoded(request.ip_adapter.image, "ip_adapter.image"))
 

@@ -6,7 +6,6 @@ the model without them is bit-equal to what it was.
 
 import itertools
 import json
-import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,8 +22,6 @@ from components.image.families.bundle import Bundle, Condition
 from components.image.generation.engine import Engine
 from components.image.generation.request import HEAVIEST_LORA, GenerateRequest
 from components.settings import settings
-
-logger = logging.getLogger("kyara")
 
 KEPT = 8
 """LoRAs that stay loaded."""
@@ -94,6 +91,7 @@ class PlainEngine(Engine):
     """The model in plain torch: its UNet takes LoRAs, and whatever else a converted network cannot."""
 
     _names: dict[Lora, str] = field(default_factory=dict, repr=False)
+    _partly: set[Lora] = field(default_factory=set, repr=False)
     _count: Iterator[int] = field(default_factory=itertools.count, repr=False)
     _active: Loras = ()
 
@@ -107,8 +105,19 @@ class PlainEngine(Engine):
         """The model alone for the block, with these LoRAs and no others. Raises RequestError for one that fails."""
         with self._lock:
             if loras != self._active:
-                self._activate(loras)
+                with warnings.catch_warnings():
+                    for note in ("Already found a `peft_config`", "Adapter .* was active which is now deleted"):
+                        warnings.filterwarnings("ignore", message=note)  # several are meant, and going
+                    self._activate(loras)
             yield self.bundle
+
+    def partly(self, loras: Loras) -> list[str]:
+        """One sentence for each of these, once loaded, of which only the UNet's part is used."""
+        return [
+            f"LoRA {lora.name!r} is used in part: the text encoder's is left out."
+            for lora, _ in loras
+            if lora in self._partly
+        ]
 
     @torch.no_grad()
     def predict(self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
@@ -117,44 +126,47 @@ class PlainEngine(Engine):
             return bundle.predict(latents, t, condition, guidance)
 
     def _activate(self, loras: Loras) -> None:
-        unet = self.bundle.unet
-        names = [self._load(lora) for lora, _ in loras]
-        while len(self._names) > max(KEPT, len(names)):
-            unet.delete_adapters(self._names.pop(next(iter(self._names))))
-        if names:
-            unet.set_adapters(names, [weight for _, weight in loras])
-            unet.enable_adapters()
-        elif self._names:
-            unet.disable_adapters()
-        self._active = loras
+        unet, self._active = self.bundle.unet, ()
+        try:
+            names = [self._load(lora) for lora, _ in loras]
+            while len(self._names) > max(KEPT, len(names)):
+                unet.delete_adapters(self._names.pop(next(iter(self._names))))
+            if names:
+                unet.set_adapters(names, [weight for _, weight in loras])
+                unet.enable_adapters()
+                self._active = loras
+        finally:
+            if not self._active and self._names:
+                unet.disable_adapters()  # loading one switches it on, also where the next one fails
 
     def _load(self, lora: Lora) -> str:
         """The adapter's name in the UNet, loaded where it is not; the last used stands last."""
         name = self._names.pop(lora, None)
         if name is None:
             name = f"lora_{next(self._count)}"
-            _add(self.bundle, lora, name)
+            if not _add(self.bundle, lora, name):
+                self._partly.add(lora)
         self._names[lora] = name
         return name
 
 
-def _add(bundle: Bundle, lora: Lora, adapter: str) -> None:
+def _add(bundle: Bundle, lora: Lora, adapter: str) -> bool:
+    """Load a LoRA beside the UNet's weights; whether that was all of it. Raises RequestError."""
     try:
         state, alphas = _read(bundle, lora.file)
         ours = {key: value for key, value in state.items() if key.startswith("unet.")}
         if not ours:
             raise ValueError("it holds no matrices for a UNet")
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several are meant
-            bundle.unet.load_lora_adapter(ours, prefix="unet", network_alphas=alphas, adapter_name=adapter)
+        bundle.unet.load_lora_adapter(ours, prefix="unet", network_alphas=alphas, adapter_name=adapter)
         bundle.unet.requires_grad_(False).eval()
     except Exception as error:  # a file from elsewhere fails in any way
+        if adapter in getattr(bundle.unet, "peft_config", {}):
+            bundle.unet.delete_adapters(adapter)
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise RequestError(
             f"LoRA {lora.name!r} does not fit this model: {reason}.", hint="It must be made for this base."
         ) from error
-    if len(ours) < len(state):
-        logger.warning("LoRA %s: only its UNet part is used (%d of %d matrices)", lora.name, len(ours), len(state))
+    return len(ours) == len(state)
 
 
 def _read(bundle: Bundle, file: Path) -> tuple[dict[str, Tensor], dict[str, float] | None]:

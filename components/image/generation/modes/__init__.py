@@ -69,6 +69,21 @@ class Request(GenerateRequest):
         raise TypeError("use model_validate, or a mode's own class")
 
     @classmethod
+    def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
+        """Every mode's fields in one object; the modes that a field belongs to stand in its description."""
+        schemas = {name: mode.request.model_json_schema(*args, **options) for name, mode in MODES.items()}
+        shared = schemas[DEFAULT]
+        merged = {**shared, "title": "Request", "required": [], "$defs": {}}
+        merged["properties"] = dict(shared["properties"])
+        merged["properties"]["mode"] = {**shared["properties"]["mode"], "enum": list(MODES)}
+        for name, schema in schemas.items():
+            merged["$defs"].update(schema.get("$defs", {}))
+            for field, facts in schema["properties"].items():
+                if field not in merged["properties"]:
+                    merged["properties"][field] = {**facts, "description": f"{name}: {facts.get('description', '')}"}
+        return merged
+
+    @classmethod
     def model_validate(cls, obj: Any, **_: Any) -> Any:
         """From a mapping. Raises RequestError."""
         return parse(_OBJECT.validate_python(obj))

@@ -82,11 +82,17 @@ def test_files_in_kohyas_form_are_read(base, shelf, tmp_path):
         if "lora_" in name
     }
     state = kohya_state(weights, 2, bundle.family, int(bundle.unet.config.layers_per_block))
-    save_file(state, shelf / "kohya.safetensors")
+    text = {
+        f"lora_te{'1' if base is tiny_sdxl else ''}_text_model_encoder_layers_0_self_attn_q_proj.{name}": value
+        for name, value in (("lora_down.weight", torch.ones(4, 32)), ("lora_up.weight", torch.ones(32, 4)))
+    }
+    save_file(state | text, shelf / "kohya.safetensors")
     fuse(merged.unet, tmp_path / "peft", 0.5)
     x, condition, t = torch.randn(1, 4, 8, 8), bundle.encode_prompts(["a"]), torch.tensor([500])
-    with torch.no_grad(), loras.PlainEngine.of(bundle).using(loras.chosen({"kohya": 0.5})) as changed:
+    engine, asked = loras.PlainEngine.of(bundle), loras.chosen({"kohya": 0.5})
+    with torch.no_grad(), engine.using(asked) as changed:
         torch.testing.assert_close(changed.predict(x, t, condition), merged.predict(x, t, condition))
+    assert engine.partly(asked) == ["LoRA 'kohya' is used in part: the text encoder's is left out."]
 
 
 def test_a_lora_of_another_base_or_no_lora_is_refused_and_the_model_goes_on(tiny_generator, shelf):
@@ -103,6 +109,8 @@ def test_a_lora_of_another_base_or_no_lora_is_refused_and_the_model_goes_on(tiny
     for name in ("text", "other", "wide"):
         with pytest.raises(RequestError, match=f"LoRA '{name}' does not fit this model"):
             drawn(tiny_generator, loras={name: 1})
+    with pytest.raises(RequestError, match="LoRA 'wide' does not fit this model"):
+        drawn(tiny_generator, loras={"one": 1, "wide": 1})
     assert drawn(tiny_generator).content == plain.content
     assert not np.array_equal(seen(drawn(tiny_generator, loras={"one": 1})), seen(plain))
 
@@ -137,3 +145,12 @@ def test_only_the_last_used_stay_loaded(tiny_generator, shelf, monkeypatch):
     drawn(tiny_generator, loras={"two": 1})
     assert len(tiny_generator.bundle.unet.peft_config) <= 2
     assert drawn(tiny_generator, loras={"one": 1}).content == one.content
+
+
+def test_requests_that_interleave_keep_their_own(tiny_generator, shelf):
+    """Step by step in turn: one without LoRAs, two with others."""
+    asked = [GenerateRequest(prompt="a", seed=1, raw=True, loras=each) for each in ({}, {"one": 1}, {"two": 0.5})]
+    alone = [tiny_generator.answer(each).content for each in asked]
+    running = [tiny_generator.run(each) for each in asked]
+    events = list(zip(*running, strict=True))
+    assert [event.content for event in events[-1]] == alone

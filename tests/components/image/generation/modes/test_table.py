@@ -1,5 +1,7 @@
 """The table: which class a request becomes, and what all modes owe."""
 
+import json
+import re
 import subprocess
 import sys
 
@@ -36,6 +38,15 @@ def test_every_row_is_named_as_its_request_names_itself() -> None:
 def test_unknown_fields_of_a_mode_are_named() -> None:
     with pytest.raises(RequestError, match=r"strenth: no such field; known: .*strength"):
         parse({"mode": "image_to_image", "prompt": "a", "image": "AAAA", "strenth": 1})
+
+
+def test_the_schema_has_the_fields_of_all_modes() -> None:
+    schema = Request.model_json_schema()
+    assert schema["properties"]["mode"]["enum"] == list(MODES)
+    for mode in MODES.values():
+        assert mode.request.model_fields.keys() <= schema["properties"].keys()
+    named = set(re.findall(r"#/\$defs/(\w+)", json.dumps(schema)))
+    assert named <= schema["$defs"].keys() and "strength" in schema["properties"]
 
 
 def test_a_server_may_parse_requests_without_torch() -> None:
