@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from components.contracts import PointingJudge
 from components.errors import ModelError
 from components.portraits.judge import STYLE, Judge, JudgeNetwork
+from components.portraits.plugin import PortraitJudge
 from components.portraits.vocabulary import ATTRIBUTES, STYLES, shows
 from components.portraits.world import judge_training as training
 from components.portraits.world.renders import Portrait, render, sample_portraits
@@ -116,3 +118,33 @@ def test_a_missing_judge_is_one_clear_error(tmp_path: Path) -> None:
 def test_no_pictures_is_one_clear_error(judge: Judge) -> None:
     with pytest.raises(ModelError, match="no picture"):
         judge.look([])
+
+
+def test_the_judge_points_at_what_decides(judge: Judge) -> None:
+    picture = Image.new("RGB", (100, 60), "white")
+    found = judge.saliency(picture, {"expression": "frown"})
+    assert found.shape == (60, 100) and found.min() >= 0 and found.max() == pytest.approx(1)
+    assert np.array_equal(found, judge.saliency(picture, {"expression": "frown"}))
+    assert not np.array_equal(found, judge.saliency(picture, {"background": "blue"}))
+    assert all(parameter.grad is None for parameter in judge.network.parameters())
+    assert isinstance(PortraitJudge(judge), PointingJudge)
+    for wrong in ({"wings": "two"}, {"expression": "furious"}, {}):
+        with pytest.raises(ModelError, match="no head"):
+            judge.saliency(picture, wrong)
+
+
+def test_saliency_is_where_a_network_looks() -> None:
+    """A network that reads its left half alone."""
+
+    class LeftHalf(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            left = self.weight * images[..., :16].mean((1, 2, 3))
+            return left[:, None], {"mood": torch.stack([left, -left], 1), STYLE: left[:, None]}
+
+    config = {"heads": {"mood": ["good", "bad"], STYLE: ["one"]}, "size": 32, "accuracy": {"mood": 1.0}}
+    found = Judge(LeftHalf(), config, "digest").saliency(Image.new("RGB", (32, 32)), {"mood": "bad"})  # type: ignore[arg-type]
+    assert found[:, :15].min() > 0.9 and found[:, 17:].max() < 1e-6
