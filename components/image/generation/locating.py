@@ -22,7 +22,7 @@ from components.image.generation.start import mixed
 if TYPE_CHECKING:
     from components.image.generation.canvas import Canvas, Plan
 
-GROWN = 2
+GROWN = 3
 """Latents by which a mask grows beyond what was found: edges are drawn over, too."""
 SOFT = 1.0
 """Deviation of a mask's edge, in latents."""

@@ -8,6 +8,7 @@ from components.errors import RequestError
 from components.image.generation.canvas import pixels
 from components.image.generation.latent import load_variant, sample, steps_from
 from components.image.generation.modes.image_to_image import ImageToImageRequest
+from components.image.generation.sampler import lcm_grid
 from components.image.generation.schedulers import SCHEDULERS
 from components.image.generator import GenerateRequest
 from tests.components.image.generation.pictures import base64_of, gradient, seen
@@ -92,3 +93,39 @@ def test_only_the_steps_that_are_made_cost(tiny_generator, monkeypatch):
         tiny_generator.answer(asked(strength=0.5))
     with pytest.raises(RequestError, match="costs 4"):
         tiny_generator.answer(GenerateRequest(prompt="a"))
+
+
+@pytest.mark.parametrize("kind", ["ddim", "lcm", *SCHEDULERS])
+def test_draws_what_diffusers_draws(kind):
+    """Equal latents, seed and strength give the picture of the plain diffusers pipeline."""
+    import diffusers
+
+    folder = tiny_sd15()
+    pipeline = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    named = {"ddim": "DDIMScheduler", "lcm": "LCMScheduler", **SCHEDULERS}[kind]
+    pipeline.scheduler = getattr(diffusers, named).from_config(pipeline.scheduler.config)
+    bundle = load_variant(tiny_model(folder))
+    clean = bundle.encode_images(pixels(gradient()))
+    # LCM's scheduler counts its own timesteps below the strength; the pipeline would leave steps out once more
+    strength, steps, guidance = (1.0, 4, 1.0) if kind == "lcm" else (0.5, 4, 3.0)
+    theirs = pipeline(
+        "a girl", image=clean, strength=strength, num_inference_steps=steps, guidance_scale=guidance,
+        generator=torch.Generator().manual_seed(5), output_type="latent",
+    ).images  # fmt: skip
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    *_, (_, ours) = sample(
+        bundle, bundle.encode_prompts(["a girl"]), bundle.encode_prompts([""]), noise=noise, steps=steps,
+        guidance=None if kind == "lcm" else guidance, kind=kind, seeds=[5], clean=clean, strength=strength,
+    )  # fmt: skip
+    torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize(("strength", "steps"), [(0.3, 4), (0.5, 3), (0.9, 8), (1.0, 4), (0.1, 4)])
+def test_a_students_timesteps_are_those_of_diffusers(strength, steps):
+    from diffusers import LCMScheduler
+
+    bundle = load_variant(tiny_model(tiny_sd15()))
+    scheduler = LCMScheduler.from_config(bundle.scheduler_config)
+    scheduler.set_timesteps(steps, original_inference_steps=50, strength=strength)
+    assert lcm_grid(bundle.schedule, steps, 50, strength).timesteps.tolist() == scheduler.timesteps.tolist()
