@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -64,37 +63,46 @@ def read_faces(folder: Path) -> dict[str, Keypoints]:
 
 
 def _draw(config: ControlDatasetConfig, out: Path, log: RunLog) -> None:
-    """What the recipe's examples draw: `count` for training, `held_out` for measuring."""
+    """What the recipe's examples draw, as the dataset stage for pictures leaves a folder's."""
     assert config.examples is not None
     examples: Examples = plugin("examples", config.examples)
-    side = config.model.resolution
-    seed = config.seed
+    bundle = load_bundle(config.model)
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    samples: dict[str, dict[str, Any]] = {}
+    faces: dict[str, Any] = {}
+    latents: dict[str, Tensor] = {}
+    total = config.count + config.held_out + config.read_count
+    for batch in _batches(_drawn(config, examples), _ENCODED_TOGETHER):
+        named = [(_keep(row, out / "images"), split, row) for split, row in batch]
+        encoded = bundle.encode_images(torch.stack([pixels(row.picture) for _, _, row in named])).cpu()
+        for (key, split, row), value in zip(named, encoded, strict=True):
+            samples[key] = _sample(key, split, row, examples)
+            faces[key], latents[key] = row.face.as_json(), value.contiguous()
+        log.progress(len(samples), total, unit="picture")
+    _save(out / "latents.safetensors", latents)
+    _save(out / "text.safetensors", encode_captions(bundle, [""], log))
+    write_json(out / FACES, faces)
+    _write_index(config, examples, list(samples.values()), out)
+
+
+def _drawn(config: ControlDatasetConfig, examples: Examples) -> Iterator[tuple[str, Example]]:
+    """Every example with its split: to train on, to measure on, and for the reader of key points alone."""
+    side, seed = config.model.resolution, config.seed
     parts = {
         "train": examples.draw(config.count, seed, side),
         "val": examples.draw(config.held_out, seed, side, held_out=True),
         "read": examples.draw(config.read_count, seed, side, groups=config.read_groups),
     }
-    total = config.count + config.held_out + config.read_count
-    samples: list[dict[str, Any]] = []
-    faces: dict[str, Any] = {}
-    latents: dict[str, Tensor] = {}
-    bundle = load_bundle(config.model)
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    shown = chain.from_iterable(((split, row) for row in rows) for split, rows in parts.items())
-    for batch in _batches(shown, _ENCODED_TOGETHER):
-        named = [(_keep(row, out / "images"), split, row) for split, row in batch]
-        encoded = bundle.encode_images(torch.stack([pixels(row.picture) for _, _, row in named])).cpu()
-        for (key, split, row), value in zip(named, encoded, strict=True):
-            samples.append(_sample(key, split, row, examples))
-            faces[key], latents[key] = row.face.as_json(), value.contiguous()
-        log.progress(len(samples), total, unit="picture")
-    samples = list({sample["id"]: sample for sample in samples}.values())
-    _save(out / "latents.safetensors", latents)
-    _save(out / "text.safetensors", encode_captions(bundle, [""], log))
-    write_json(out / FACES, faces)
-    facts = {"license": examples.license, "artist": examples.artist}
-    write_json(out / "index.json", {"trigger": "", "resolution": side, **facts, "samples": samples})
-    write_json(out / SUMMARY, {"kept": len(samples), "splits": dict(Counter(sample["split"] for sample in samples))})
+    return ((split, row) for split, rows in parts.items() for row in rows)
+
+
+def _write_index(
+    config: ControlDatasetConfig, examples: Examples, samples: Sequence[Mapping[str, Any]], out: Path
+) -> None:
+    facts = {"license": examples.license, "artist": examples.artist, "resolution": config.model.resolution}
+    write_json(out / "index.json", {"trigger": "", **facts, "samples": list(samples)})
+    splits = Counter(str(sample["split"]) for sample in samples)
+    write_json(out / SUMMARY, {"kept": len(samples), "splits": dict(splits)})
 
 
 def _keep(example: Example, images: Path) -> str:

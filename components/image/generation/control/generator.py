@@ -40,15 +40,10 @@ class ControlledCharacterGenerator:
 
     def draw(self, request: "ControlRequest") -> "Events":
         """One picture of the prompt. Raises RequestError, ModelError."""
-        counted = [each for each in request.controls if each.weight > 0]
+        counted = {f"controls.{place}": each for place, each in enumerate(request.controls) if each.weight > 0}
         size = self.canvas.size()
         plan = self.canvas.plan(*size, controls=len(counted))
-        places = [f"controls.{place}" for place in range(len(request.controls))]
-        controls = [
-            self.control(each, size, place)
-            for each, place in zip(request.controls, places, strict=True)
-            if each.weight > 0
-        ]
+        controls = [self.control(each, size, field) for field, each in counted.items()]
         latents = yield from self.canvas.sample(plan, predict=self.predict(controls) if controls else None)
         engine = self.canvas.plain.name if controls else self.canvas.engine.name
         yield self.canvas.drawn(plan, self.canvas.picture(latents), engine=engine)

@@ -8,7 +8,7 @@ anything, so the module itself imports no torch: what is heavy is imported insid
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -63,10 +63,10 @@ def parse(values: Mapping[str, Any]) -> GenerateRequest:
 
 
 class Request(GenerateRequest):
-    """Any mode's request: validating one gives an instance of its mode's own class."""
+    """Any mode's request: making or validating one gives an instance of its mode's own class. Raises RequestError."""
 
-    def __new__(cls, /, **values: Any) -> Self:
-        raise TypeError("use model_validate, or a mode's own class")
+    def __new__(cls, /, **values: Any) -> Any:
+        return parse(values)
 
     @classmethod
     def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:

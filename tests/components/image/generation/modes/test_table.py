@@ -17,7 +17,8 @@ def test_a_request_becomes_its_modes_own() -> None:
     assert type(parse({"prompt": "a"})) is GenerateRequest
     asked = Request.model_validate_json('{"mode": "image_to_image", "prompt": "a", "image": "AAAA", "strength": 0.2}')
     assert type(asked) is MODES["image_to_image"].request and asked.strength == 0.2
-    assert Request.model_validate(asked.model_dump()) == asked
+    assert Request.model_validate(asked.model_dump()) == asked == Request(**asked.model_dump())
+    assert type(Request(prompt="a")) is GenerateRequest
     assert Request.model_validate_json(asked.model_dump_json()) == asked
 
 
