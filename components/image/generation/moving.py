@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageSequence
 
-from components.errors import RequestError
+from components.errors import EnvironmentProblem, RequestError
 from components.image.generation.request import MovingFormat
 
 MEDIA_TYPES: Mapping[MovingFormat, str] = {"gif": "image/gif", "webp": "image/webp", "mp4": "video/mp4"}
@@ -81,18 +81,26 @@ def _webp(frames: Sequence[Shown], facts: str, loop: bool) -> bytes:
 
 
 def _mp4(frames: Sequence[Shown], facts: str, loop: bool) -> bytes:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "moving.mp4"
+            _encode(path, frames, facts)
+            return path.read_bytes()
+    except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise EnvironmentProblem(f"ffmpeg cannot write an MP4: {reason}.", hint="Ask for webp or gif.") from error
+
+
+def _encode(path: Path, frames: Sequence[Shown], facts: str) -> None:
     import imageio_ffmpeg
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "moving.mp4"
-        options: dict[str, Any] = {"macro_block_size": 2, "output_params": ["-metadata", f"comment={facts}"]}
-        writer = imageio_ffmpeg.write_frames(str(path), frames[0].image.size, fps=_MP4_FPS, **options)
-        writer.send(None)
-        for frame in frames:
-            for _ in range(max(round(frame.seconds * _MP4_FPS), 1)):
-                writer.send(np.ascontiguousarray(frame.image))
-        writer.close()
-        return path.read_bytes()
+    options: dict[str, Any] = {"macro_block_size": 2, "output_params": ["-metadata", f"comment={facts}"]}
+    writer = imageio_ffmpeg.write_frames(str(path), frames[0].image.size, fps=_MP4_FPS, **options)
+    writer.send(None)
+    for frame in frames:
+        for _ in range(max(round(frame.seconds * _MP4_FPS), 1)):
+            writer.send(np.ascontiguousarray(frame.image))
+    writer.close()
 
 
 def _saved(frames: Sequence[Shown], form: str, options: Mapping[str, Any]) -> bytes:

@@ -40,6 +40,20 @@ def test_equal_neighbours_of_a_gif_last_as_long_as_both():
     assert sum(durations) == 300
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio-ffmpeg leaves its pipes open
+def test_an_mp4_lasts_as_long(tmp_path):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    path = tmp_path / "moving.mp4"
+    path.write_bytes(to_moving([Shown(frame, 0.25) for frame in FRAMES], "mp4", FACTS, loop=True))
+    reader = ffmpeg.read_frames(str(path))
+    told = next(reader)
+    assert told["size"] == (32, 16) and told["duration"] == pytest.approx(1.25, abs=0.05)
+    shown = [np.frombuffer(frame, np.uint8).reshape(16, 32, 3) for frame in reader]
+    assert len(shown) == 30
+    for at, frame in enumerate(FRAMES):
+        assert np.abs(shown[6 * at + 3].astype(int) - np.asarray(frame)).mean() < 12
+
+
 def test_a_format_that_cannot_be_written_is_refused_before_drawing():
     check_format("gif")
     if find_spec("imageio_ffmpeg") is None:

@@ -86,7 +86,7 @@ def test_a_loop_passes_its_first_frame_once(tiny_generator):
 
 def test_what_does_not_change_is_held(tiny_generator):
     """Where the mask leaves places out, they are those of the first frame in every frame."""
-    larger = {"frames": 3, "width": 64, "height": 64}
+    larger = {"frames": 3, "width": 64, "height": 64, "seed": 0, "keys": [{"change": {"background": "purple"}}]}
     held = seen(tiny_generator.answer(asked(hold=True, **larger)))
     free = seen(tiny_generator.answer(asked(hold=False, **larger)))
     assert np.array_equal(held[:, :64], free[:, :64])
