@@ -164,8 +164,8 @@ def _told(done: Any, files: Sequence[Path]) -> None:
         typer.echo(f"read as: {done.metadata['prompt']}  (confidence {done.metadata['confidence']:.2f})")
     for warning in done.metadata.get("warnings", ()):
         _say(f"note: {warning}")
-    for path in files:
-        typer.echo(f"{path}  (seed {done.metadata['seed']}, {done.seconds:.2f} s)")
+    for path, facts in zip(files, done.metadata.get("pictures", [done.metadata]), strict=True):
+        typer.echo(f"{path}  (seed {facts['seed']}, {done.seconds:.2f} s)")
 
 
 @app.command()
