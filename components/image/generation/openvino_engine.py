@@ -270,7 +270,7 @@ def _quantized(model: Any, latents: list[Tensor]) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        nncf.set_log_level(logging.ERROR)
+        logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level would turn down everybody's handlers
         data = nncf.Dataset([value.detach().cpu().float().numpy() for value in latents])
         return nncf.quantize(model, data, subset_size=len(latents), fast_bias_correction=False)
 
