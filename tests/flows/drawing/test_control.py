@@ -17,7 +17,7 @@ from flows.stage import open_recipe
 from tests.promoted import home
 from tests.tiny import RESOLUTION, tiny_sd15
 
-RECIPE = str(Path(__file__).resolve().parents[2] / "flows" / "recipes" / "control-pose.yaml")
+RECIPE = str(Path(__file__).resolve().parents[3] / "flows" / "recipes" / "control-pose.yaml")
 
 
 def small(most: float) -> dict[str, Any]:
