@@ -94,7 +94,7 @@ def test_both_languages_have_the_same_keys() -> None:
 
 def test_a_goal_inside_the_interval_is_neither_ticked_nor_crossed(recipe: Recipe) -> None:
     """On few prompts an interval is wider than its goal: 0.96 (0.93 to 0.99) says nothing certain about 0.95."""
-    assert "≥ 0.950</td>" in render(REPORT, recipe)
+    assert "≥ 0.950 <small>" in render(REPORT, recipe)
     assert "≥ 0.950 ✓" in render({**REPORT, "lora.style.interval": [0.955, 0.99]}, recipe)
 
 

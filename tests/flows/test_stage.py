@@ -30,7 +30,10 @@ def test_a_recipe_is_found_by_name_and_by_path(tmp_path: Path) -> None:
 
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
-    with pytest.raises(RecipeError, match=r"Did you mean 'manga-tiny'\? Known: anime-sd15, anime-sdxl, manga-tiny"):
+    with pytest.raises(
+        RecipeError,
+        match=r"Did you mean 'manga-tiny'\? Known: anime-sd15, anime-sdxl, control-pose, control-sketch, manga-tiny",
+    ):
         find_recipe("manga-tyni")
 
 

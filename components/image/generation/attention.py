@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from components.image.families.bundle import Bundle, Condition
 from components.image.families.text import tokenize
+from components.image.generation.latent import own_guidance
 from components.image.generation.start import mixed
 
 LEVELS = (200, 400, 600, 800)
@@ -45,7 +46,7 @@ def attention_map(bundle: Bundle, clean: Tensor, noise: Tensor, condition: Condi
         for level in LEVELS:
             t = level * len(bundle.schedule) // 1000
             noised = mixed(clean, noise, bundle.schedule.alphas[t]).to(bundle.device)
-            bundle.predict(noised, torch.full((1,), t, device=bundle.device), condition)
+            bundle.predict(noised, torch.full((1,), t, device=bundle.device), condition, own_guidance(bundle, 1))
     total = torch.stack(found).mean(0)
     low, high = total.min(), total.max()
     return ((total - low) / (high - low).clamp_min(1e-8)).cpu()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from components.image.families.bundle import Bundle, Condition
 from components.image.families.schedule import NoiseSchedule
-from components.image.generation.latent import Predict
+from components.image.generation.latent import Predict, own_guidance
 from components.image.generation.sampler import ddim_grid, ddim_step
 
 ITERATIONS = 2
@@ -70,7 +70,7 @@ def invert(
     walk, skipped = _walk(bundle, steps)
     x, worst = latents.to(bundle.device), 0.0
     for done, step in enumerate(reversed(walk), start=1):
-        x, residual = _back(x, step, condition, iterations, predict)
+        x, residual = _back(x, step, condition, iterations, predict, own_guidance(bundle, len(x)))
         worst = max(worst, residual)
         yield done, Inverted(x, steps, skipped, worst)
 
@@ -86,7 +86,7 @@ def redraw(
     pairs = list(zip(grid.timesteps, grid.alphas_prev.to(x.device), strict=True))[inverted.skipped :]
     for done, (t, alpha_prev) in enumerate(pairs, start=1):
         at = torch.full((len(x),), int(t), device=x.device)
-        output = predict(x, at, condition, None)
+        output = predict(x, at, condition, own_guidance(bundle, len(x)))
         clean = bundle.schedule.x0(output, x, at)
         x = ddim_step(clean, bundle.schedule.eps(output, x, at), alpha_prev)
         yield done, x if done == len(pairs) else clean
@@ -117,14 +117,16 @@ def _linear(schedule: NoiseSchedule, timestep: int, alpha_prev: float) -> _Step 
     return _Step(timestep, a, b) if invertible else None
 
 
-def _back(after: Tensor, step: _Step, condition: Condition, iterations: int, predict: Predict) -> tuple[Tensor, float]:
+def _back(
+    after: Tensor, step: _Step, condition: Condition, iterations: int, predict: Predict, guidance: Tensor | None
+) -> tuple[Tensor, float]:
     """The x of which the step makes `after`: one iteration from the best that was tried, whose error is the other."""
     at = torch.full((len(after),), step.timestep, device=after.device)
     size = after.flatten(1).norm(dim=1)
     least = torch.full_like(size, torch.inf)
     x = best = after
     for _ in range(iterations):
-        output = predict(x, at, condition, None)
+        output = predict(x, at, condition, guidance)
         error = (step.a * x + step.b * output - after).flatten(1).norm(dim=1) / size
         x = (after - step.b * output) / step.a
         best = torch.where((error < least).view(-1, 1, 1, 1), x, best)

@@ -242,6 +242,13 @@ def _lcm_metadata(folder: Path) -> dict[str, object]:
     return facts
 
 
+def own_guidance(bundle: Bundle, count: int) -> Tensor | None:
+    """What a student with embedded guidance is told of it as distilled, [count, E]; None where a UNet takes none."""
+    if not getattr(bundle.unet.config, "time_cond_proj_dim", None):
+        return None
+    return _embedded(bundle, Guidance.of(bundle, None), count)
+
+
 def _embedded(bundle: Bundle, guidance: Guidance, count: int) -> Tensor | None:
     """What the UNet is told about guidance, [B, E]."""
     if not guidance.embedded:

@@ -16,6 +16,7 @@ from components.errors import ModelError, RequestError
 from components.image.families.bundle import Condition
 from components.image.generation.attention import LEVELS, attention_map, token_places
 from components.image.generation.changes import Changed
+from components.image.generation.latent import own_guidance
 from components.image.generation.request import MaskSource
 from components.image.generation.start import mixed
 
@@ -110,7 +111,7 @@ def differing(canvas: "Canvas", before: "Plan", after: "Plan", clean: Tensor) ->
     for level in LEVELS:
         t = level * len(bundle.schedule) // 1000
         noised = mixed(clean, noise, bundle.schedule.alphas[t]).to(bundle.device).repeat(2, 1, 1, 1)
-        answers = canvas.predict(noised, torch.full((2,), t, device=bundle.device), both)
+        answers = canvas.predict(noised, torch.full((2,), t, device=bundle.device), both, own_guidance(bundle, 2))
         apart = (answers[1] - answers[0]).abs().mean(0)[None, None].cpu()
         total += apart / apart.mean().clamp_min(1e-8)
     smooth = blurred(total, 1.0)

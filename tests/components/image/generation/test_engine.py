@@ -13,7 +13,8 @@ from PIL import Image
 
 from components.errors import EnvironmentProblem
 from components.image.generation.engine import build_engine, relative_error
-from components.image.generation.latent import initial_noise, load_variant
+from components.image.generation.inversion import invert
+from components.image.generation.latent import initial_noise, load_variant, own_guidance
 from components.image.generation.openvino_engine import Network, _trace, network_digest, prune
 from components.image.generator import GenerateRequest, ImageGenerator
 from components.settings import settings
@@ -146,6 +147,12 @@ def test_a_student_with_embedded_guidance(tmp_path):
     engine = build_engine(bundle, "openvino", "float32")
     assert max(engine.errors.values()) < 1e-4
     assert max(compare(engine, bundle, ["a", "b"], (32, 32))) < 1e-4
+    asked = own_guidance(bundle, 2)
+    assert asked is not None and asked.shape == (2, 256)
+    assert own_guidance(load_variant(tiny_model(base)), 2) is None
+    noise, condition = initial_noise(bundle, [0], 32, 32), bundle.encode_prompts(["a"])
+    *_, (_, inverted) = invert(bundle, noise, condition, steps=2, predict=engine.predict)  # always told its guidance
+    assert torch.isfinite(inverted.noise).all()
 
 
 def test_torch_compile_without_a_compiler(bundle, monkeypatch):
