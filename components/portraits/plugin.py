@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -23,10 +22,10 @@ from components.statistics import Floats
 
 @dataclass(frozen=True)
 class Seen:
-    """What the judge saw, and the pictures' lines (`soundness.gradient_maps`)."""
+    """What the judge saw, and in which pictures: their lines are read where a score asks for them."""
 
     verdict: portraits.Verdict
-    maps: NDArray[np.float32]
+    pictures: portraits.Pictures
 
 
 class PortraitJudge:
@@ -47,7 +46,7 @@ class PortraitJudge:
     def look(self, images: Any) -> Verdict:
         """Pictures of any size."""
         seen = self.judge.look(images)
-        return Verdict(np.asarray(seen.features, np.float64), Seen(seen, line_maps(images, self.judge.size)))
+        return Verdict(np.asarray(seen.features, np.float64), Seen(seen, images))
 
     def hits(self, verdict: Verdict, asked: Sequence[Mapping[str, str]], *styles: str) -> Mapping[str, Floats]:
         return attribute_hits(asked, verdict.seen.verdict.attributes, *styles)
@@ -62,7 +61,8 @@ class PortraitJudge:
         """`soundness` (components.portraits.world.soundness): 1 for a held-out render, 0 for a wrong one."""
         # By its name: a service takes this judge along to choose among pictures, and draws no renders.
         measure = resolve("components.portraits.world.soundness:of_verdict")
-        return {"soundness": measure(self.judge, verdict.seen.verdict, verdict.seen.maps).scores()}
+        maps = line_maps(verdict.seen.pictures, self.judge.size)
+        return {"soundness": measure(self.judge, verdict.seen.verdict, maps).scores()}
 
     def example(self, asked: Mapping[str, str], style: str, seed: int) -> Any:
         """A render: what the style can show of it, the rest by the seed."""

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from components.image.evaluation.metrics import Metrics, Panel, psnr
 from components.image.families.bundle import load_bundle
+from components.image.generation.latent import to_images
 from components.image.recipe import EvaluateConfig
 from components.statistics import Bootstrap
 
@@ -25,14 +26,15 @@ def reconstruction(config: EvaluateConfig, pictures: Sequence[Image.Image], pane
     if not pictures:
         return metrics
     bundle = load_bundle(config.model)
-    whole, half, round_trips = [], [], []
+    whole, half = [], []
+    round_trips: list[Image.Image] = []
     for picture in pictures:
         pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
         latents = bundle.encode_images(pixels * 2 - 1)
         back = bundle.decode_latents(latents).cpu()
         whole.append(_psnr(pixels, back))
         half.append(_psnr(_halved(pixels), bundle.decode_latents(_halved(latents)).cpu()))
-        round_trips.append(Image.fromarray((back[0] * 255).round().byte().permute(1, 2, 0).numpy()))
+        round_trips += to_images(back)
     bootstrap = Bootstrap(len(pictures), config.bootstrap, config.seed)
     metrics.put("vae.psnr", bootstrap.mean(np.concatenate(whole)))
     metrics.put("vae.half_psnr", bootstrap.mean(np.concatenate(half)))

@@ -200,16 +200,9 @@ def copied_lines(pictures: Sequence[Image.Image], training: Sequence[Image.Image
     picture to its nearest other one.
     """
     learnt = _lines(training)
-    between = _distances(learnt, learnt)
-    np.fill_diagonal(between, np.inf)
-    near = np.percentile(between.min(axis=1), percentile)
-    return np.asarray(_distances(_lines(pictures), learnt).min(axis=1) < near, np.float64)
-
-
-def _distances(points: Floats, others: Floats) -> Floats:
-    """Euclidean, [N, M]."""
-    squared = (points**2).sum(1)[:, None] + (others**2).sum(1) - 2.0 * points @ others.T
-    return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
+    between = [statistics.nearest(row[None], np.delete(learnt, place, axis=0)) for place, row in enumerate(learnt)]
+    near = np.percentile(np.concatenate(between), percentile)
+    return np.asarray(statistics.nearest(_lines(pictures), learnt) < near, np.float64)
 
 
 def _lines(pictures: Sequence[Image.Image]) -> Floats:
