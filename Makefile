@@ -31,4 +31,4 @@ embedded: env   ## draw the embedded world and train its base model and judge ag
 	@$(BIN)/python -m flows.embedded
 
 lock: env       ## resolve requirements.lock again
-	@$(BIN)/uv pip compile pyproject.toml --extra bench --extra dev --extra studio --extra team --extra video --python-version 3.11 --output-file requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --extra bench --extra cluster --extra dev --extra studio --extra team --extra video --python-version 3.11 --output-file requirements.lock
