@@ -1,0 +1,46 @@
+"""What answers and what waits: service, pages, worker; and what this machine has."""
+
+from typing import Annotated
+
+import typer
+
+from flows.commands.shared import app
+
+
+@app.command()
+def serve(
+    tag: Annotated[str | None, typer.Argument(help="A Bento; default: the champion's.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Default: KYARA_SERVE_PORT, 3000.")] = None,
+) -> None:
+    """Serve the champion over HTTP on loopback until Ctrl-C."""
+    from flows.server import serve as serve_here
+
+    raise typer.Exit(serve_here(tag, port))
+
+
+@app.command()
+def ui() -> None:
+    """Serve the Prefect and MLflow pages on loopback until Ctrl-C."""
+    from flows.ui import pages
+
+    for address in pages():
+        typer.echo(address)
+
+
+@app.command()
+def worker() -> None:
+    """Work on queued and scheduled runs until Ctrl-C; needs the server of `kyara ui`."""
+    from flows.deployments import work
+
+    raise typer.Exit(work())
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """What this machine has, what is missing, and what to do about it."""
+    from flows.doctor import examine, show
+
+    findings = examine()
+    show(findings, as_json=as_json)
+    if any(finding.state == "missing" for finding in findings):
+        raise typer.Exit(1)
