@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from components.plugins import dotted
 from components.recipe import Bound, Count, Frozen, PackageConfig, PromoteConfig, Recipe, Share, StepConfig
 from components.settings import PromptClient
+from components.training.optimization import OptimizationSection
 
 
 class ModelConfig(Frozen):
@@ -72,7 +73,7 @@ class DatasetSection(Frozen):
     )
 
 
-class TrainSection(Frozen):
+class TrainSection(OptimizationSection):
     """LoRA training of the denoiser (Hu et al., arXiv 2106.09685)."""
 
     rank: int = Field(32, ge=1, le=512, description="Rank of the LoRA matrices.")
@@ -84,13 +85,6 @@ class TrainSection(Frozen):
         description="Layers that get a LoRA: attention, all (and feed-forward, convolutions), or ends of module names.",
     )
     epochs: Count = Field(20, description="Passes over the pictures.")
-    batch_size: Count = 4
-    accumulation: Count = Field(1, description="Batches whose gradients are summed before one optimizer step.")
-    learning_rate: float = Field(1e-4, gt=0)
-    warmup_share: Share = Field(0.05, description="Share of all steps in which the learning rate rises.")
-    schedule: Literal["cosine", "constant"] = "cosine"
-    weight_decay: float = Field(1e-2, ge=0)
-    clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
     min_snr_gamma: float | None = Field(5.0, gt=0, description="Min-SNR loss weighting (arXiv 2303.09556); null: off.")
     empty_caption_share: Share = Field(0.1, description="Share of captions replaced by the empty one, for guidance.")
     gradient_checkpointing: bool = Field(False, description="Compute activations twice to save memory.")
@@ -122,7 +116,7 @@ class TrainSection(Frozen):
         return value
 
 
-class DistillSection(Frozen):
+class DistillSection(OptimizationSection):
     """Latent consistency distillation (Luo et al., arXiv 2310.04378 and 2311.05556)."""
 
     mode: Literal["lora", "full"] = Field(
@@ -132,10 +126,7 @@ class DistillSection(Frozen):
     alpha: float = Field(64, gt=0)
     steps: Count = Field(1000, description="Optimizer steps.")
     batch_size: Count = 8
-    learning_rate: float = Field(1e-4, gt=0)
-    warmup_share: Share = 0.05
     weight_decay: float = Field(0.0, ge=0)
-    clip: float = Field(1.0, gt=0)
     guidance: tuple[float, float] = Field(
         (4.0, 8.0),
         description="Range of the usual guidance scale that is distilled (w + 1 of the paper); the reference's 16 "
@@ -171,10 +162,7 @@ class DistillSection(Frozen):
         description="Weight of a discriminator that compares the student's lines with the dataset's; 0: none.",
     )
     adversarial_from: Share = Field(0.5, description="Share of the steps after which the discriminator begins.")
-    checkpoint_every: Count = Field(250, description="Steps between sealed checkpoints.")
-    keep_checkpoints: int = Field(2, ge=2)
     samples: int = Field(8, ge=0, description="Pictures of the sample grid.")
-    accumulation: Count = Field(1, description="Batches whose gradients are summed before one optimizer step.")
     gradient_checkpointing: bool = Field(False, description="Compute activations twice to save memory.")
 
     @model_validator(mode="after")

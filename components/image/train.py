@@ -95,19 +95,7 @@ class Trainer:
     def plan(self) -> Plan:
         """The recipe's epochs as optimizer steps."""
         config, epoch = self.config, len(self.order) // self.config.accumulation
-        return Plan(
-            steps=config.epochs * epoch,
-            checkpoint_every=config.checkpoint_every * epoch,
-            learning_rate=config.learning_rate,
-            keep=config.keep_checkpoints,
-            warmup_share=config.warmup_share,
-            schedule=config.schedule,
-            weight_decay=config.weight_decay,
-            clip=config.clip,
-            accumulation=config.accumulation,
-            seed=config.seed,
-            epoch_steps=epoch,
-        )
+        return Plan.of(config, config.epochs * epoch, config.seed, epoch_steps=epoch)
 
     def loss(self, index: int, generator: Generator) -> Tensor:
         """Loss of micro-batch `index`."""

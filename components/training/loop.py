@@ -30,6 +30,7 @@ from components.contracts import RunLog
 from components.errors import EnvironmentProblem, KyaraError, ModelError
 from components.training import checkpoint
 from components.training.checkpoint import Checkpoint
+from components.training.optimization import OptimizationSection
 from components.training.schedules import Schedule
 
 Loss = Callable[[int, Generator], Tensor]
@@ -53,6 +54,16 @@ class Plan:
     accumulation: int = 1
     seed: int = 0
     epoch_steps: int | None = None
+
+    @classmethod
+    def of(cls, section: OptimizationSection, steps: int, seed: int, *, epoch_steps: int | None = None) -> "Plan":
+        """As a recipe's section says; where an epoch has `epoch_steps`, its checkpoints are counted in epochs."""
+        return cls(
+            steps, section.checkpoint_every * (epoch_steps or 1), section.learning_rate,
+            keep=section.keep_checkpoints, warmup_share=section.warmup_share, schedule=section.schedule,
+            weight_decay=section.weight_decay, clip=section.clip, accumulation=section.accumulation, seed=seed,
+            epoch_steps=epoch_steps,
+        )  # fmt: skip
 
     def rate(self, step: int) -> float:
         """Learning rate of step 0, 1, ...: a linear rise, then half a cosine to 0 (arXiv 1608.03983) or no change.

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from components.image.recipe import DatasetConfig, DatasetSection, ModelConfig
 from components.plugins import dotted
 from components.recipe import Count, Frozen, Recipe, Share, StepConfig
+from components.training.optimization import OptimizationSection
 
 Kind = Literal["sketch", "pose"]
 
@@ -28,17 +29,13 @@ class ControlDatasetSection(DatasetSection):
     read_count: int = Field(0, ge=0, description="Pictures of `read_groups`.")
 
 
-class ControlTrainSection(Frozen):
+class ControlTrainSection(OptimizationSection):
     """Training of a ControlNet beside a frozen base (arXiv 2302.05543)."""
 
     steps: Count = Field(3000, description="Optimizer steps.")
     batch_size: Count = 16
-    accumulation: Count = Field(1, description="Batches whose gradients are summed before one optimizer step.")
     learning_rate: float = Field(5e-4, gt=0)
     warmup_share: Share = 0.03
-    schedule: Literal["cosine", "constant"] = "cosine"
-    weight_decay: float = Field(1e-2, ge=0)
-    clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
     min_snr_gamma: float | None = Field(5.0, gt=0, description="Min-SNR loss weighting (arXiv 2303.09556); null: off.")
     empty_caption_share: Share = Field(
         0.5, description="Share of empty captions, so that the picture must be learnt from the control (section 3.4)."
@@ -47,7 +44,6 @@ class ControlTrainSection(Frozen):
         "uniform", description="How often timesteps are trained, as for a LoRA."
     )
     checkpoint_every: Count = Field(500, description="Steps between sealed checkpoints.")
-    keep_checkpoints: int = Field(2, ge=2)
     samples: int = Field(8, ge=0, description="Pictures of the sample sheet at each checkpoint.")
     sample_steps: Count = 20
     guidance: float = Field(4.0, ge=1, description="Guidance scale of samples.")

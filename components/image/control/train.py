@@ -95,18 +95,7 @@ class Trainer:
     def plan(self) -> Plan:
         """The recipe's steps."""
         config = self.config
-        return Plan(
-            steps=config.steps,
-            checkpoint_every=config.checkpoint_every,
-            learning_rate=config.learning_rate,
-            keep=config.keep_checkpoints,
-            warmup_share=config.warmup_share,
-            schedule=config.schedule,
-            weight_decay=config.weight_decay,
-            clip=config.clip,
-            accumulation=config.accumulation,
-            seed=config.seed,
-        )
+        return Plan.of(config, config.steps, config.seed)
 
     def loss(self, index: int, generator: Generator) -> Tensor:
         """Loss of micro-batch `index`."""

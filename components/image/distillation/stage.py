@@ -53,7 +53,7 @@ def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path, log: R
     if config.adversarial:
         adversary = Adversary(bundle.latent_channels, seed_of(config.seed, "adversary"), bundle.device)
     loop = Loop(
-        _plan(config), student.module, student.parameters(), out, log,
+        Plan.of(config, config.steps, config.seed), student.module, student.parameters(), out, log,
         fingerprint=fingerprint, state={**student.state(), **(adversary.state() if adversary else {})},
         record="distill_log.json",
     )  # fmt: skip
@@ -122,20 +122,6 @@ class Losses:
             return self.distiller.on_paths(points.to(self.device))
         latents, condition = self.data.batch(self.order[index], generator, empty_share=self.config.empty_prompt_share)
         return self.distiller.on_latents(latents.to(self.device), condition.to(self.device), generator)
-
-
-def _plan(config: DistillConfig) -> Plan:
-    return Plan(
-        steps=config.steps,
-        checkpoint_every=config.checkpoint_every,
-        learning_rate=config.learning_rate,
-        keep=config.keep_checkpoints,
-        warmup_share=config.warmup_share,
-        weight_decay=config.weight_decay,
-        clip=config.clip,
-        accumulation=config.accumulation,
-        seed=config.seed,
-    )
 
 
 def _prompts(config: DistillConfig, inputs: Mapping[str, Path], data: CachedDataset) -> list[str]:
