@@ -23,6 +23,8 @@ from serving.errors import MethodError, NotFoundError, answer, unexpected_error
 logger = logging.getLogger("bentoml.kyara")
 
 ROUTERS = (drawing.router, tasks.router, information.router, pages.router)
+FORMS: tuple[str, ...] = ()
+"""Paths that take multipart/form-data besides JSON."""
 
 
 def build() -> FastAPI:
@@ -43,9 +45,9 @@ def build() -> FastAPI:
     return application
 
 
-def paths(application: FastAPI) -> list[str]:
-    """Every path that answers."""
-    return [path for route in application.routes if (path := getattr(route, "path", None))]
+def paths() -> list[str]:
+    """Every path of the routers."""
+    return [path for router in ROUTERS for route in router.routes if (path := getattr(route, "path", None))]
 
 
 async def _refused(_: Request, error: Any) -> Response:

@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from components.origins import TrustedOriginMiddleware
 from components.settings import settings
 from serving.admission import AdmissionMiddleware
-from serving.application import build, paths
+from serving.application import FORMS, build, paths
 from serving.body_limit import BodyLimitMiddleware
 from serving.bundled import BUNDLED, PRODUCT
 from serving.champion import Champion, Served
@@ -55,7 +55,7 @@ class Kyara:
         from serving.metrics import Metrics
 
         configure(settings().log_format)
-        metrics = Metrics(paths(application))
+        metrics = Metrics(paths())
         metrics.watch(lambda: self.queue.depth, lambda: self.queue.busy, lambda: len(self.tasks))
         visits.count, visits.told = metrics.ended, metrics.refresh
         application.state.submit = Submit(self.served, self.queue, metrics, self.drain)
@@ -116,5 +116,5 @@ kyara.add_asgi_middleware(
     expose_headers=("*",),
 )
 kyara.add_asgi_middleware(AdmissionMiddleware, keys=open_keys(settings()), free=PROBES)
-kyara.add_asgi_middleware(BodyLimitMiddleware, seconds=settings().body_seconds)
+kyara.add_asgi_middleware(BodyLimitMiddleware, seconds=settings().body_seconds, forms=FORMS)
 kyara.add_asgi_middleware(FrontMiddleware, ours=application, before=visits.tell)
