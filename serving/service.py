@@ -33,8 +33,8 @@ from serving.tasks import Tasks
 
 logger = logging.getLogger("bentoml.kyara")
 
-# BentoML's own, which knows nothing of streams: beyond any of ours.
-TIMEOUT_SECONDS = 3600 * 24
+# BentoML's own, to the first byte: beyond ours, and no longer, for it keeps a timer for every request.
+TIMEOUT_SECONDS = settings().request_seconds + settings().body_seconds + 60
 PROBES = ("/livez", "/readyz")
 application = build()
 visits = Visits()
@@ -60,6 +60,7 @@ class Kyara:
         visits.count, visits.told = metrics.ended, metrics.refresh
         application.state.submit = Submit(self.served, self.queue, metrics, self.drain)
         application.state.tasks = self.tasks
+        application.openapi()  # made once, before anybody waits
         self.drain.listen()
         self._watch = asyncio.create_task(self.champion.watch(metrics.serves))
 

@@ -29,7 +29,7 @@ from starlette.responses import Response
 from components.contracts import Done
 from components.errors import KyaraError
 from components.settings import settings
-from serving.body_limit import parse
+from serving.body_limit import read
 from serving.documents import BINARY, ERRORS, documented
 from serving.drawing import ROUTES, answered
 from serving.errors import (
@@ -45,7 +45,7 @@ from serving.submitting import Answer, Submit, submit_of
 
 logger = logging.getLogger("bentoml.kyara")
 
-FETCHING = 30.0
+FETCHING = 10.0
 """Seconds that an ending service waits for who has not fetched an answer."""
 
 router = APIRouter(tags=["tasks"])
@@ -115,7 +115,9 @@ class Task:
     @property
     def open(self) -> bool:
         """Whether an ending service should wait for it, or for who fetches its answer."""
-        return self.ended is None or not (self.fetched or time.time() > self.ended + FETCHING)
+        if self.ended is None:
+            return True
+        return isinstance(self.outcome, Answer) and not self.fetched and time.time() < self.ended + FETCHING
 
     def told(self) -> TaskStatus:
         """What `status` answers."""
@@ -242,7 +244,7 @@ def _add(path: str, schema: type[BaseModel]) -> None:
     """The five routes of one; those without a request stand in the document once, under /generate."""
 
     async def submit(http: Request) -> TaskStatus:
-        return _submitted(http, parse(schema, await http.body())).told()
+        return _submitted(http, await read(schema, http)).told()
 
     about = documented(schema)
     about |= {"responses": ERRORS, "response_model": TaskStatus, "status_code": 202}
