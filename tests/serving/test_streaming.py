@@ -70,6 +70,7 @@ def test_who_leaves_a_stream_stops_its_work(shared: Running) -> None:
     with httpx.stream(
         "POST", f"{shared.url}/generate", json={**SLOW, "n": 16}, headers=EVENTS, timeout=60, trust_env=False
     ) as response:
-        next(told(response))
+        events = told(response)  # dropping it would close the connection
+        next(events)
         assert shared.metric("kyara_queue_busy") == 1
     until(lambda: shared.metric("kyara_queue_depth") == 0, 10)
