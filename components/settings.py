@@ -87,6 +87,9 @@ class Settings(BaseSettings):
         400, gt=0, description="Most that a picture may cost: steps x area x chunks of 75 tokens, twice with guidance."
     )
     engine_cache_mib: int = Field(4096, ge=1, description="Size of the cache of converted and compiled networks.")
+    adapters_kept: int = Field(
+        4, ge=0, le=64, description="Compiled networks with LoRAs that stay in memory; 0: LoRAs run in plain torch."
+    )
     gemini_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("KYARA_GEMINI_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
     )
