@@ -103,6 +103,9 @@ class Settings(BaseSettings):
         1, ge=0, le=600, description="Seconds for which an ending service still answers (503), at least."
     )
     engine_cache_mib: int = Field(4096, ge=1, description="Size of the cache of converted and compiled networks.")
+    adapters_kept: int = Field(
+        4, ge=0, le=64, description="Compiled networks with LoRAs that stay in memory; 0: LoRAs run in plain torch."
+    )
     gemini_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("KYARA_GEMINI_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
     )
