@@ -89,8 +89,11 @@ def smoke(tag: str, request: Mapping[str, Any]) -> Smoke:
         return Smoke(response.content, dict(response.headers), ready, time.perf_counter() - began)
 
 
-def serve(tag: str | None = None, port: int | None = None) -> int:
+def serve(tag: str | None = None, port: int | None = None, models: Path | None = None) -> int:
     """Serve a Bento (default: the champion's) in the foreground until Ctrl-C or SIGTERM; its exit code, 0 for these.
+
+    Args:
+        models: folder whose champion is followed; default: as KYARA_MODELS says.
 
     Raises:
         EnvironmentProblem: the port is in use.
@@ -100,7 +103,8 @@ def serve(tag: str | None = None, port: int | None = None) -> int:
     bento_labels(tag)
     port = port or settings().serve_port
     require_port(port, "--port or KYARA_SERVE_PORT")
-    running = child(command(tag, port), environment=environment(port), patience=STOP_SECONDS)
+    followed = {} if models is None else {"KYARA_MODELS": str(models)}
+    running = child(command(tag, port), environment={**environment(port), **followed}, patience=STOP_SECONDS)
     with contextlib.suppress(KeyboardInterrupt), terminable(), running as process:
         return process.wait()
     return 0
