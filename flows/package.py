@@ -133,7 +133,9 @@ def _shipped(recipe: Recipe, version_folder: Path) -> list[Path]:
     """All files of ours that go into a Bento, the model apart."""
     web = sorted(file.relative_to(REPOSITORY) for file in (REPOSITORY / "serving" / "web").glob("*") if file.is_file())
     served = modality(recipe.modality).product
-    return [*source_files([SERVICE, served, *product(recipe.modality).plugins(version_folder)]), *web]
+    named = product(recipe.modality)
+    apis = [dotted.partition(":")[0] for dotted in named.APIS]
+    return [*source_files([SERVICE, served, *apis, *named.plugins(version_folder)]), *web]
 
 
 def code_digest(recipe: Recipe, version_folder: Path) -> str:

@@ -16,7 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from components.errors import KyaraError, RequestError
+from components.plugins import resolve
 from serving import drawing, information, pages
+from serving.bundled import PRODUCT
 from serving.documents import describe
 from serving.errors import MethodError, NotFoundError, answer, unexpected_error
 
@@ -33,7 +35,7 @@ def build() -> FastAPI:
         description="Pictures of one character or style, by every mode of the model. Errors have one shape.",
         redoc_url=None,
     )
-    for router in ROUTERS:
+    for router in (*ROUTERS, *map(resolve, PRODUCT.APIS)):
         application.include_router(router)
     application.add_exception_handler(KyaraError, _refused)
     application.add_exception_handler(RequestValidationError, _invalid)

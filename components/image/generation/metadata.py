@@ -113,7 +113,7 @@ def to_png(image: Image.Image, facts: Mapping[str, Any], pictures: Mapping[str, 
 
 def read_png(png: bytes) -> dict[str, Any]:
     """The `kyara` facts of a picture; empty where it has none."""
-    return _object(_texts(png).get("kyara", "{}"))
+    return _object(texts(png).get("kyara", "{}"))
 
 
 def read_request(png: bytes) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def read_request(png: bytes) -> dict[str, Any]:
     Raises:
         RequestError: no PNG, or one that says nothing.
     """
-    texts = _texts(png)
+    texts = texts(png)
     asked = _object(texts.get("kyara", "{}")).get("request")
     if isinstance(asked, dict):
         known = _object(texts.get("kyara_pictures", "{}"))
@@ -174,7 +174,8 @@ def _put_back(value: Any, pictures: Mapping[str, Any]) -> Any:
     return value
 
 
-def _texts(png: bytes) -> dict[str, str]:
+def texts(png: bytes) -> dict[str, str]:
+    """The text chunks of a picture by name. Raises RequestError for what is no sound PNG, WebP or GIF file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -17,7 +17,7 @@ class Request(Frozen):
     count: int = 1
 
 
-ROUTES = {"/letters": Request}
+ROUTES, APIS = {"/letters": Request}, ()
 
 
 def assemble(recipe: Any, outputs: Mapping[str, Path], out: Path, *, version: str, parents: Any) -> Artifact:
