@@ -14,7 +14,7 @@ WATCHING = 60.0
 """Seconds after a look at the progress within which a next request draws previews."""
 
 
-class InterruptedByUser(Exception):  # noqa: N818 - a wish, no fault
+class InterruptedByUser(Exception):
     """The caller asked for its job to end."""
 
 

@@ -124,13 +124,13 @@ def read_request(png: bytes) -> dict[str, Any]:
     Raises:
         RequestError: no PNG, or one that says nothing.
     """
-    texts = texts(png)
-    asked = _object(texts.get("kyara", "{}")).get("request")
+    found = texts(png)
+    asked = _object(found.get("kyara", "{}")).get("request")
     if isinstance(asked, dict):
-        known = _object(texts.get("kyara_pictures", "{}"))
+        known = _object(found.get("kyara_pictures", "{}"))
         return {name: value for name, value in _put_back(asked, known).items() if value is not LOST}
-    if "parameters" in texts:
-        return read_parameters(texts["parameters"])
+    if "parameters" in found:
+        return read_parameters(found["parameters"])
     raise RequestError("the picture does not say how it was made.", hint="Expected a PNG of Kyara or of A1111's UI.")
 
 
