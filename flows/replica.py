@@ -6,6 +6,7 @@ import os
 from components.errors import KyaraError, TrackingError
 from components.settings import REPOSITORY, settings
 from flows import package, server
+from flows.ports import HOST
 from flows.processes import child
 from flows.promote import Promotion
 from flows.pull import Pulled, Reference, pull
@@ -14,7 +15,7 @@ from flows.registry import recipe_of
 logger = logging.getLogger("kyara")
 
 
-def serve(what: str | None = None, port: int | None = None) -> int:
+def serve(what: str | None = None, port: int | None = None, host: str = HOST) -> int:
     """Serve until Ctrl-C or SIGTERM; the server's exit code.
 
     Args:
@@ -28,7 +29,7 @@ def serve(what: str | None = None, port: int | None = None) -> int:
     elif what is not None and (what.startswith("models:/") or "@" in what):
         reference = Reference.parse(what)
     else:
-        return server.serve(what, port)
+        return server.serve(what, port, host)
     models = settings().models_dir
     tag = _bento(reference)
     environment = {**os.environ, "KYARA_HOME": str(settings().base_dir), "KYARA_MODELS": str(models)}
@@ -36,7 +37,7 @@ def serve(what: str | None = None, port: int | None = None) -> int:
     with child(
         follower, log=settings().logs / f"pull_{reference.name}.log", environment=environment, folder=REPOSITORY
     ):
-        return server.serve(tag, port, models)
+        return server.serve(tag, port, host, models)
 
 
 def _bento(reference: Reference) -> str:

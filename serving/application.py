@@ -17,14 +17,14 @@ from starlette.responses import Response
 
 from components.errors import KyaraError, RequestError
 from components.plugins import resolve
-from serving import drawing, information, pages
+from serving import drawing, information, pages, tasks
 from serving.bundled import PRODUCT
 from serving.documents import describe
 from serving.errors import MethodError, NotFoundError, answer, unexpected_error
 
 logger = logging.getLogger("bentoml.kyara")
 
-ROUTERS = (drawing.router, information.router, pages.router)
+ROUTERS = (drawing.router, tasks.router, information.router, pages.router)
 
 
 def build() -> FastAPI:
@@ -43,6 +43,11 @@ def build() -> FastAPI:
     application.add_exception_handler(Exception, _failed)
     application.openapi = describe(application)  # type: ignore[method-assign]
     return application
+
+
+def paths(application: FastAPI) -> list[str]:
+    """Every path that answers."""
+    return [path for route in application.routes if (path := getattr(route, "path", None))]
 
 
 async def _refused(_: Request, error: Any) -> Response:

@@ -1,4 +1,4 @@
-"""What draws: POST /generate takes any mode by its field, and each row of the product's table has a route of its own."""
+"""What draws: POST /generate takes any mode by its field, and each row of the product's table has its own route."""
 
 import logging
 from typing import Any

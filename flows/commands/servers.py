@@ -17,11 +17,12 @@ def serve(
         ),
     ] = None,
     port: Annotated[int | None, typer.Option(help="Default: KYARA_SERVE_PORT, 3000.")] = None,
+    host: Annotated[str, typer.Option(help="Any but loopback needs KYARA_KEYS.")] = "127.0.0.1",
 ) -> None:
-    """Serve the champion over HTTP on loopback until Ctrl-C."""
+    """Serve the champion over HTTP until Ctrl-C; on loopback unless there are keys."""
     from flows.replica import serve as serve_here
 
-    raise typer.Exit(serve_here(tag, port))
+    raise typer.Exit(serve_here(tag, port, host))
 
 
 @app.command()
