@@ -182,7 +182,7 @@ def short_hash(card: Card) -> str:
 def answer(body: TextToImage, asked: Asked, done: Done) -> dict[str, Any]:
     """Pictures, the request as it came (without its pictures), and what made them as JSON in a string."""
     drawn = pictures(done)
-    info = {**information(drawn), "batch_size": body.batch_size or 1, "kyara": kyara_facts(asked, drawn)}
+    info = {**information(asked.request, drawn), "batch_size": body.batch_size or 1, "kyara": kyara_facts(asked, drawn)}
     images = [] if body.send_images is False else [each.base64 for each in drawn]
     return {"images": images, "parameters": _echo(body), "info": json.dumps(info)}
 
@@ -201,7 +201,7 @@ def _echo(body: TextToImage) -> dict[str, Any]:
     return {**echo, "init_images": None, "mask": None}
 
 
-def information(drawn: Sequence[Drawn]) -> dict[str, Any]:
+def information(request: GenerateRequest, drawn: Sequence[Drawn]) -> dict[str, Any]:
     """What front ends read of how pictures were made."""
     facts = drawn[0].facts
     return {
@@ -227,7 +227,7 @@ def information(drawn: Sequence[Drawn]) -> dict[str, Any]:
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,
-        "denoising_strength": facts.get("request", {}).get("strength"),
+        "denoising_strength": getattr(request, "strength", None),
         "extra_generation_params": {},
         "index_of_first_image": 0,
         "infotexts": [parameters(each.facts) for each in drawn],
