@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +78,24 @@ def pull(reference: str) -> dict[str, Any]:
     return {"version": pulled.version.number, "changed": pulled.changed, "folder": str(pulled.folder), "said": said}
 
 
+def follow(reference: str) -> None:
+    """As `kyara pull --follow`, beside whatever else is asked."""
+    from flows.pull import Reference
+    from flows.pull import follow as follow_it
+
+    threading.Thread(target=follow_it, args=(Reference.parse(reference), 0.2), daemon=True).start()
+
+
+def bento(reference: str) -> dict[str, str]:
+    """As `kyara serve models:/…` before it serves; the labels of its Bento."""
+    from flows.package import bento_labels
+    from flows.pull import Reference
+    from flows.pull import pull as pull_it
+    from flows.replica import bento_of
+
+    return bento_labels(bento_of(pull_it(Reference.parse(reference))))
+
+
 def rollback(recipe: str, to: str | None = None) -> str:
     """As `kyara rollback`; the champion's number."""
     from flows.promote import rollback as roll_back
@@ -123,7 +142,7 @@ def main(orders: IO[str], answers: IO[str]) -> None:
         product="tests.contract.toy.product",
     )
     modalities.MODALITIES = {**modalities.MODALITIES, "toy": toy}
-    functions = {each.__name__: each for each in (produce, pull, rollback, champion, answer)}
+    functions = {each.__name__: each for each in (produce, pull, follow, bento, rollback, champion, answer)}
     for line in orders:
         order = json.loads(line)
         try:

@@ -1,5 +1,6 @@
 """A team's storage on loopback: PostgreSQL from the distribution's packages, and a server that speaks S3."""
 
+import logging
 import os
 import shutil
 import signal
@@ -163,6 +164,7 @@ def s3(bucket: str = "kyara") -> Iterator[Bucket]:
     """A server that speaks S3 (moto's), with one bucket, while the block runs."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

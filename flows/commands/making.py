@@ -83,9 +83,10 @@ def rollback(
     from flows.promote import rollback as roll_back
 
     promotion = roll_back(recipe, to)
-    typer.echo(f"version {promotion.version} is the champion of {recipe}: {promotion.folder}")
+    place = promotion.folder if promotion.folder.is_dir() else "its files are not on this machine"
+    typer.echo(f"version {promotion.version} is the champion of {recipe}: {place}")
     typer.echo("A service that watches the folder takes it up; another serves it when it is started again.")
-    typer.echo("Other machines take it up by `kyara pull`.")
+    typer.echo("Other machines take it up with `kyara pull`.")
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -71,8 +72,14 @@ def test_a_promotes_b_follows_and_either_rolls_back(team: list[Machine], tmp_pat
     assert answers() == ["anb", "anb"]
     assert c.ask("rollback", recipe="letters", to="2") == "2"  # has no file of any version, and gets none
     assert c.ask("champion", modality="toy", recipe="letters") is None
-    assert [each.ask("pull", reference="letters@champion")["version"] for each in (a, b)] == ["2", "2"]
-    assert answers() == ["an", "an"]
+    b.ask("follow", reference="letters@champion")
+    until(lambda: b.ask("champion", modality="toy", recipe="letters") == "2")
+    assert a.ask("pull", reference="letters")["version"] == "2" and answers() == ["an", "an"]
+    assert a.ask("rollback", recipe="letters") == "1"
+    until(lambda: b.ask("champion", modality="toy", recipe="letters") == "1")
+    assert answers() == ["anb", "anb"]
+    labels = a.ask("bento", reference="models:/letters@champion")
+    assert labels["mlflow_version"] == "1" and labels["model_digest"]
     assert c.ask("pull", reference="letters:1")["version"] == c.ask("champion", modality="toy", recipe="letters") == "1"
 
 
@@ -119,6 +126,14 @@ def test_the_base_lies_in_the_store_once_and_what_arrives_is_verified(
     one.unlink()
     one.write_bytes(BASE[:-1] + b"!")
     assert b.ask("pull", reference="portrait:1")["version"] == "1" and one.read_bytes() == BASE
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("waited in vain")
 
 
 def objects(bucket: Bucket) -> list[str]:
