@@ -56,6 +56,12 @@ class Settings(BaseSettings):
     models: Path | None = Field(
         None, description="Folder of promoted models with a `champion` pointer, watched by the service."
     )
+    champion: str | None = Field(
+        None, description="What `kyara pull` and `kyara serve` follow in the registry: models:/manga-tiny@champion."
+    )
+    follow_seconds: float = Field(
+        10.0, ge=1, le=3600, description="Seconds between two looks of `kyara pull --follow` at the registry."
+    )
     loras: Path | None = Field(None, description="Folder of LoRAs that requests may name; default: loras/ in the home.")
     parts: Path | None = Field(
         None,

@@ -99,8 +99,11 @@ def smoke(tag: str, request: Mapping[str, Any]) -> Smoke:
         return Smoke(response.content, dict(response.headers), ready, time.perf_counter() - began)
 
 
-def serve(tag: str | None = None, port: int | None = None, host: str = HOST) -> int:
+def serve(tag: str | None = None, port: int | None = None, host: str = HOST, models: Path | None = None) -> int:
     """Serve a Bento (default: the champion's) in the foreground until Ctrl-C or SIGTERM; its exit code, 0 for these.
+
+    Args:
+        models: folder whose champion is followed; default: as KYARA_MODELS says.
 
     Raises:
         EnvironmentProblem: the port is in use, or the host is reachable from elsewhere and there are no keys.
@@ -112,7 +115,8 @@ def serve(tag: str | None = None, port: int | None = None, host: str = HOST) -> 
     check_exposed(host)
     require_port(port, "--port or KYARA_SERVE_PORT")
     patience = STOP_SECONDS + settings().request_seconds
-    running = child(command(tag, port, host), environment=environment(port), patience=patience)
+    variables = {**environment(port), **({} if models is None else {"KYARA_MODELS": str(models)})}
+    running = child(command(tag, port, host), environment=variables, patience=patience)
     with contextlib.suppress(KeyboardInterrupt), terminable(), running as process:
         return process.wait()
     return 0

@@ -14,6 +14,7 @@ STATUS = {
     "key": 401,
     "foreign_origin": 403,
     "not_found": 404,
+    "model_not_found": 404,
     "method": 405,
     "timeout": 408,
     "too_large": 413,

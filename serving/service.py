@@ -16,7 +16,8 @@ from starlette.middleware.cors import CORSMiddleware
 from components.origins import TrustedOriginMiddleware
 from components.settings import settings
 from serving.admission import AdmissionMiddleware
-from serving.application import FORMS, build, paths
+from serving.api.error_shapes import ErrorShapesMiddleware
+from serving.application import build, paths
 from serving.body_limit import BodyLimitMiddleware
 from serving.bundled import BUNDLED, PRODUCT
 from serving.champion import Champion, Served
@@ -36,6 +37,7 @@ logger = logging.getLogger("bentoml.kyara")
 # BentoML's own, to the first byte: beyond ours, and no longer, for it keeps a timer for every request.
 TIMEOUT_SECONDS = settings().request_seconds + settings().body_seconds + 60
 PROBES = ("/livez", "/readyz")
+FORMS = ("/v1/images/edits",)
 application = build()
 visits = Visits()
 
@@ -85,7 +87,7 @@ class Kyara:
 
     def parallel(self) -> int:
         """Generations at once that the model of this moment can draw."""
-        return int(getattr(self.champion.current and self.champion.current.generator, "parallel", 1))
+        return 1 if self.champion.current is None else self.champion.current.generator.parallel
 
     @bentoml.task(route="/generate", input_spec=PRODUCT.Request)  # type: ignore[untyped-decorator]
     async def generate(self, ctx: bentoml.Context, **fields: Any) -> Annotated[bytes, ContentType(PRODUCT.MEDIA_TYPE)]:
@@ -102,6 +104,7 @@ kyara: Any = bentoml.service(
     logging={"access": {"enabled": False}},  # ours tells more
 )
 kyara.add_asgi_middleware(ObserveMiddleware, visits=visits, quiet=(*PROBES, *THEIRS))
+kyara.add_asgi_middleware(ErrorShapesMiddleware)
 kyara.add_asgi_middleware(
     TrustedOriginMiddleware,
     refuse=answer,
