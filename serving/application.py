@@ -20,7 +20,8 @@ from components.plugins import resolve
 from serving import drawing, information, pages, tasks
 from serving.bundled import PRODUCT
 from serving.documents import describe
-from serving.errors import MethodError, NotFoundError, answer, unexpected_error
+from serving.errors import CLIENT_GONE, MethodError, NotFoundError, answer, unexpected_error
+from serving.request_queue import GoneError
 
 logger = logging.getLogger("bentoml.kyara")
 
@@ -40,6 +41,7 @@ def build() -> FastAPI:
     application.add_exception_handler(KyaraError, _refused)
     application.add_exception_handler(RequestValidationError, _invalid)
     application.add_exception_handler(HTTPException, _unrouted)
+    application.add_exception_handler(GoneError, _gone)
     application.add_exception_handler(Exception, _failed)
     application.openapi = describe(application)  # type: ignore[method-assign]
     return application
@@ -70,6 +72,11 @@ async def _unrouted(http: Request, error: Any) -> Response:
         response.headers.update(error.headers or {})
         return response
     return answer(NotFoundError(f"there is no {http.url.path[:200]!r}.", hint="See /docs."))
+
+
+async def _gone(_: Request, __: Any) -> Response:
+    logger.info("the client left; its generation was stopped")
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _failed(_: Request, error: Exception) -> Response:
