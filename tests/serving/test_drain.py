@@ -65,3 +65,16 @@ def test_it_ends_when_nothing_is_open_and_not_before(monkeypatch: pytest.MonkeyP
             signal.signal(signal.SIGTERM, before)
 
     asyncio.run(scene())
+
+
+def test_work_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("KYARA_DRAIN_SECONDS", "0")
+    monkeypatch.setenv("KYARA_DRAIN_MOST_SECONDS", "0.1")
+
+    async def scene() -> None:
+        ended = asyncio.Event()
+        Drain(lambda: 3).begin(ended.set)
+        await asyncio.wait_for(ended.wait(), 10)
+
+    asyncio.run(scene())
+    assert "3 requests and tasks are given up" in caplog.text
