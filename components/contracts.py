@@ -79,6 +79,14 @@ class Generator(Protocol):
     def card(self) -> Mapping[str, Any]:
         """What is served: name, version, digest, engine and what else the product says of itself (JSON)."""
 
+    @property
+    def parallel(self) -> int:
+        """How many threads may `run` at once to advantage; 1: one after the other."""
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What has happened since loading, for metrics, by name; only growing."""
+
     def run(self, request: Any, *, previews: bool = False) -> Iterator[Preview | Done]:
         """Yields `Preview` events, with what there is so far if `previews`, then one `Done`. Closing it cancels.
 

@@ -38,21 +38,29 @@ class Server:
         tag: a Bento in the store.
         port: default: a free one.
         models: folder whose champion is followed; default: the Bento's own model.
+        variables: of the environment, over ours.
     """
 
-    def __init__(self, tag: str, *, port: int | None = None, models: Path | None = None) -> None:
+    def __init__(
+        self,
+        tag: str,
+        *,
+        port: int | None = None,
+        models: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         bento_labels(tag)
         self.tag = tag
         self.port = free_port() if port is None else port
         self.url = f"http://{HOST}:{self.port}"
         self.log = settings().logs / f"serve_{tag.replace(':', '_')}_{self.port}.log"
-        self._models = {} if models is None else {"KYARA_MODELS": str(models)}
+        self._variables = {**({} if models is None else {"KYARA_MODELS": str(models)}), **(variables or {})}
         self._stack = contextlib.ExitStack()
         self.process: Process | None = None
 
     def __enter__(self) -> "Server":
         self.log.unlink(missing_ok=True)
-        variables = {**environment(self.port, without=("KYARA_MODELS",)), **self._models}
+        variables = {**environment(self.port, without=("KYARA_MODELS",)), **self._variables}
         self._stack.callback(shutil.rmtree, _home(self.port), ignore_errors=True)
         self.process = self._stack.enter_context(
             child(command(self.tag, self.port), log=self.log, environment=variables, patience=STOP_SECONDS)
@@ -106,7 +114,7 @@ def serve(tag: str | None = None, port: int | None = None, host: str = HOST, mod
     port = port or settings().serve_port
     check_exposed(host)
     require_port(port, "--port or KYARA_SERVE_PORT")
-    patience = STOP_SECONDS + settings().request_seconds
+    patience = STOP_SECONDS + settings().drain_most_seconds
     variables = {**environment(port), **({} if models is None else {"KYARA_MODELS": str(models)})}
     running = child(command(tag, port, host), environment=variables, patience=patience)
     with contextlib.suppress(KeyboardInterrupt), terminable(), running as process:

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Collection
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from components.errors import KyaraError, RequestError
@@ -12,6 +14,8 @@ from serving.errors import SlowBodyError, TooLargeError, WrongMediaTypeError, an
 
 LIMIT = 32 * 2**20
 """Bytes: a picture and a mask as base64."""
+LARGE = 2**18
+"""Bytes that would keep the event loop busy."""
 
 
 class BodyLimitMiddleware:
@@ -77,6 +81,12 @@ def check_media_type(headers: Headers, *, forms: bool = False) -> None:
     kind = found.partition(";")[0].strip().lower()
     if kind != "application/json" and not (forms and kind == "multipart/form-data"):
         raise WrongMediaTypeError(found)
+
+
+async def read(schema: type[BaseModel], http: Request) -> Any:
+    """A request's body as its model; a large one is parsed in a thread. Raises RequestError."""
+    body = await http.body()
+    return parse(schema, body) if len(body) < LARGE else await asyncio.to_thread(parse, schema, body)
 
 
 def parse(schema: type[BaseModel], body: bytes) -> BaseModel:

@@ -61,8 +61,10 @@ class Drain:
 
     async def _drained(self, end: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + settings().drain_seconds
-        while self.open() or loop.time() < until:
+        least, most = (loop.time() + seconds for seconds in (settings().drain_seconds, settings().drain_most_seconds))
+        while loop.time() < least or (self.open() and loop.time() < most):
             await asyncio.sleep(EVERY)
+        if left := self.open():
+            logger.error("%d requests and tasks are given up: KYARA_DRAIN_MOST_SECONDS are over", left)
         logger.info("drained")
         end()

@@ -66,7 +66,7 @@ class Metrics:
 
     def _count(self, served: Served) -> None:
         """The generator's counters, as far as they have grown."""
-        now = dict(getattr(served.generator, "counters", {}))
+        now = dict(served.generator.counters)
         before = self._before.get(served.label, {})
         grown = {name: max(0, value - before.get(name, 0)) for name, value in now.items()}
         self._before = {served.label: now}

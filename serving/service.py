@@ -34,8 +34,8 @@ from serving.tasks import Tasks
 
 logger = logging.getLogger("bentoml.kyara")
 
-# BentoML's own, which knows nothing of streams: beyond any of ours.
-TIMEOUT_SECONDS = 3600 * 24
+# BentoML's own, to the first byte: beyond ours, and no longer, for it keeps a timer for every request.
+TIMEOUT_SECONDS = settings().request_seconds + settings().body_seconds + 60
 PROBES = ("/livez", "/readyz")
 FORMS = ("/v1/images/edits",)
 application = build()
@@ -57,11 +57,12 @@ class Kyara:
         from serving.metrics import Metrics
 
         configure(settings().log_format)
-        metrics = Metrics(paths(application))
+        metrics = Metrics(paths())
         metrics.watch(lambda: self.queue.depth, lambda: self.queue.busy, lambda: len(self.tasks))
         visits.count, visits.told = metrics.ended, metrics.refresh
         application.state.submit = Submit(self.served, self.queue, metrics, self.drain)
         application.state.tasks = self.tasks
+        application.openapi()  # made once, before anybody waits
         self.drain.listen()
         self._watch = asyncio.create_task(self.champion.watch(metrics.serves))
 
@@ -71,6 +72,7 @@ class Kyara:
         self._watch.cancel()
         self.champion.close()
         self.queue.close()
+        application.state.submit.readings.close()
 
     def load(self, folder: Path) -> Served:
         """A model folder as a verified, warm model. Heavy: runs in the champion's thread."""
@@ -86,7 +88,7 @@ class Kyara:
 
     def parallel(self) -> int:
         """Generations at once that the model of this moment can draw."""
-        return int(getattr(self.champion.current and self.champion.current.generator, "parallel", 1))
+        return 1 if self.champion.current is None else self.champion.current.generator.parallel
 
     @bentoml.task(route="/generate", input_spec=PRODUCT.Request)  # type: ignore[untyped-decorator]
     async def generate(self, ctx: bentoml.Context, **fields: Any) -> Annotated[bytes, ContentType(PRODUCT.MEDIA_TYPE)]:

@@ -130,7 +130,7 @@ def load(folder: Path, options: Mapping[str, Any] | None = None) -> "ImageGenera
     from components.image.generator import ImageGenerator
 
     package = ImagePackage.model_validate(dict(options or {}))
-    return ImageGenerator.load(folder, package.engine, package.precision, package.max_error)
+    return ImageGenerator.load(folder, package.engine, package.precision, package.max_error, parallel=package.parallel)
 
 
 def measured_again(recipe: ImageRecipe, folder: Path) -> tuple[EvaluateConfig, Mapping[str, Path]]:

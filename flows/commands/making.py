@@ -48,7 +48,7 @@ def stage(recipe: Recipe, name: Annotated[str, typer.Argument(metavar="STAGE")],
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="quality, prompts, outside or modes")],
+    name: Annotated[str, typer.Argument(help="quality, prompts, outside, modes or service")],
     out: Annotated[Path, typer.Option(help="JSON file of the metrics; pictures go beside it.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="Whose sealed outputs are measured.")] = DEMO,
     modes: Annotated[
