@@ -76,6 +76,7 @@ def test_two_versions_share_their_base_in_the_store_and_on_the_disk(
     digest = sha256(first.folder / "base" / "weights.safetensors")
     store = tracking.shared_files().local
     assert store is not None and len(list(store.rglob(digest))) == 1
+    assert tracking.OBJECTS not in tracking.experiments() and name in tracking.experiments()
     shutil.rmtree(second.folder)
     pull(Reference(name, number="2"))
     one, two = (each.folder / "base" / "weights.safetensors" for each in (first, second))
@@ -179,3 +180,18 @@ def test_rollback_fetches_what_the_pointer_will_name(make: Make, name: str) -> N
     shutil.rmtree(first.folder)
     assert rollback(name).folder == first.folder == pointed(first.folder.parent)
     assert open_sealed(first.folder, verify=True)
+
+
+def test_what_another_registry_numbered_alike_is_not_taken_for_it_and_not_lost(make: Make, name: str) -> None:
+    made = make()
+    manifest = made.folder / "manifest.json"
+    theirs = json.loads(manifest.read_text(encoding="utf-8"))
+    theirs["parents"]["mlflow.run_id"] = "another"
+    manifest.write_text(json.dumps(theirs), encoding="utf-8")
+    said: list[str] = []
+    pulled = pull(Reference(name), said.append)
+    assert pulled.changed and any("version of another registry" in line for line in said)
+    (aside,) = made.folder.parent.glob("1-*")
+    assert json.loads((aside / "manifest.json").read_text(encoding="utf-8")) == theirs
+    (version,) = tracking.versions(name)
+    assert registry.is_sound(version, made.folder) and not registry.is_whole(version, aside)
