@@ -23,7 +23,7 @@ from components.recipe import Recipe
 from components.runner import stage_folder, stage_outputs
 from components.settings import settings
 from components.tracking import ModelVersion
-from flows.registry import fetch, is_pushed, is_whole, push
+from flows.registry import fetch, is_pushed, is_whole, make_room, push
 
 logger = logging.getLogger("kyara")
 
@@ -87,7 +87,7 @@ def promote(recipe: Recipe, mlflow_run: str, origin: Mapping[str, str], log: Run
     digest = product_digest(recipe)
     folder = models_folder(recipe.name, recipe.modality)
     champion = tracking.champion(recipe.name)
-    if champion is not None and champion.tags.get("digest") == digest and _is_pointed(folder, champion.number):
+    if champion is not None and champion.tags.get("digest") == digest and _is_pointed(folder, champion):
         champion = _kept(recipe, champion, log)
         log.message(f"version {champion.number} is the champion already")
         return Promotion(champion, folder / champion.number, False)
@@ -136,7 +136,7 @@ def rollback(recipe: str, to: str | None = None) -> Promotion:
     usable = {
         each.number: each
         for each in tracking.versions(recipe)
-        if was_accepted(each) and (is_pushed(each) or is_whole(folder / each.number))
+        if was_accepted(each) and (is_pushed(each) or is_whole(each, folder / each.number))
     }
     before = [
         number
@@ -152,7 +152,7 @@ def rollback(recipe: str, to: str | None = None) -> Promotion:
         )
         others = ", ".join(number for number in usable if number != champion.number) or "none"
         raise TrackingError(f"{wanted}.", hint=f"Versions that can be named with --to: {others}.")
-    if (folder / artifact.POINTER).is_file() and not is_whole(folder / chosen):
+    if (folder / artifact.POINTER).is_file() and not is_whole(usable[chosen], folder / chosen):
         fetch(usable[chosen], folder / chosen, logger.info)
     tracking.tag_version(champion, {"state": WITHDRAWN})
     tracking.tag_version(usable[chosen], {"state": ACCEPTED})
@@ -176,14 +176,14 @@ def _crown(folder: Path, version: ModelVersion) -> None:
 
     A machine without the files moves the alias alone; those that follow it have them or fetch them.
     """
-    if is_whole(folder / version.number):
+    if is_whole(version, folder / version.number):
         artifact.point(folder, version.number)
     tracking.crown(version)
 
 
-def _is_pointed(folder: Path, version: str) -> bool:
+def _is_pointed(folder: Path, version: ModelVersion) -> bool:
     try:
-        return artifact.pointed(folder).name == version and is_whole(folder / version)
+        return artifact.pointed(folder).name == version.number and is_whole(version, folder / version.number)
     except KyaraError:
         return False
 
@@ -195,7 +195,8 @@ def _registered(recipe: Recipe, digest: str, mlflow_run: str, origin: Mapping[st
     tags = {**origin, "digest": digest, "state": PENDING, **({"dvc.digest": data} if data else {})}
     version = known[-1] if known else tracking.register(recipe.name, mlflow_run, tags)
     out = models_folder(recipe.name, recipe.modality) / version.number
-    if not is_whole(out):
+    if not is_whole(version, out):
+        make_room(version, out, log.message)
         if is_pushed(version):
             fetch(version, out, log.message)
         else:
@@ -248,7 +249,7 @@ def _measured_again(recipe: Recipe, champion: ModelVersion, candidate: Metrics, 
 def evaluate_champion(recipe: Recipe, champion: ModelVersion, out: Path, log: RunLog) -> Metrics:
     """Measure a promoted folder as the last stage measured what the stages made. Raises KyaraError."""
     folder = models_folder(recipe.name, recipe.modality) / champion.number
-    if not is_whole(folder):
+    if not is_whole(champion, folder):
         fetch(champion, folder, log.message)
     config, inputs = product(recipe.modality).measured_again(recipe, folder)
     shutil.rmtree(out, ignore_errors=True)

@@ -16,7 +16,7 @@ from components.modalities import modality
 from components.settings import settings
 from components.tracking import CHAMPION, ModelVersion
 from flows.promote import models_folder, was_accepted
-from flows.registry import fetch, is_whole
+from flows.registry import fetch, is_sound, is_whole
 
 logger = logging.getLogger("kyara")
 
@@ -91,9 +91,9 @@ def pull(reference: Reference, say: Callable[[str], None] = logger.info) -> Pull
     row = modality(version.tags["modality"])
     parent = models_folder(version.name, row.name)
     folder = parent / version.number
-    if _named(parent, serves=row.serves) == folder and is_whole(folder):
+    if _named(parent, serves=row.serves) == folder and is_whole(version, folder):
         return Pulled(version, folder, False)
-    if not _is_sound(folder):
+    if not is_sound(version, folder):
         fetch(version, folder, say)
     (artifact.point if row.serves else artifact.make_ready)(parent, version.number)
     say(f"version {version.number} of {version.name!r} lies in {folder}")
@@ -108,15 +108,6 @@ def _named(parent: Path, *, serves: bool) -> Path | None:
         return None
 
 
-def _is_sound(folder: Path) -> bool:
-    """Whether every file has its digest."""
-    try:
-        artifact.open_sealed(folder, verify=True)
-    except KyaraError:
-        return False
-    return True
-
-
 def follow(reference: Reference, every: float, say: Callable[[str], None] = logger.info) -> None:
     """Pull again and again, until the process is told to end. A failure is said, and costs nothing but freshness.
 
@@ -128,7 +119,7 @@ def follow(reference: Reference, every: float, say: Callable[[str], None] = logg
         try:
             pull(reference, say)
             pause = every
-        except KyaraError as error:
+        except (KyaraError, OSError) as error:
             pause = min(2 * pause, LONGEST_PAUSE)
             say(f"{error} What lies here stays; the next look is in {pause:.0f} s.")
         time.sleep(pause)

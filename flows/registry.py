@@ -96,12 +96,38 @@ def recipe_of(version: ModelVersion) -> Recipe:
     return parse_recipe(found, f"version {version.number} of {version.name!r}")
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a version's folder is sealed and all its files are there in their sizes."""
+def is_whole(version: ModelVersion, folder: Path) -> bool:
+    """Whether a folder is this version's, sealed, with all its files in their sizes."""
     try:
-        return is_complete(open_sealed(folder))
+        return _is_its_own(version, folder) and is_complete(open_sealed(folder))
     except (ArtifactError, KeyError, TypeError, AttributeError):
         return False
+
+
+def is_sound(version: ModelVersion, folder: Path) -> bool:
+    """Whether a folder is this version's, sealed, and every file has its digest."""
+    try:
+        return _is_its_own(version, folder) and bool(open_sealed(folder, verify=True))
+    except (ArtifactError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _is_its_own(version: ModelVersion, folder: Path) -> bool:
+    """Another registry numbers its versions alike."""
+    return bool(open_sealed(folder).manifest["parents"].get("mlflow.run_id") == version.run_id)
+
+
+def make_room(version: ModelVersion, folder: Path, say: Callable[[str], None]) -> None:
+    """Move what another registry numbered alike to a name of its own, beside it."""
+    try:
+        found = open_sealed(folder)
+        aside = folder.with_name(f"{folder.name}-{found.digest[:8]}")
+        if _is_its_own(version, folder) or not is_complete(found) or aside.exists():
+            return
+    except (ArtifactError, KeyError, TypeError, AttributeError):
+        return
+    folder.rename(aside)
+    say(f"{folder} was a version of another registry; it lies in {aside} now")
 
 
 def fetch(version: ModelVersion, folder: Path, say: Callable[[str], None]) -> None:
@@ -119,18 +145,21 @@ def fetch(version: ModelVersion, folder: Path, say: Callable[[str], None]) -> No
             hint="It was registered by an older Kyara: run `kyara produce` again on the machine that made it.",
         )
     received = folder.parent / f".{folder.name}.pull"
-    received.mkdir(parents=True, exist_ok=True)
     try:
+        received.mkdir(parents=True, exist_ok=True)
         manifest = received / MANIFEST
         _download(tracking.run_files(version.run_id), f"{OWN}/{MANIFEST}", manifest, version.tags["manifest"])
         files = _listed(manifest)
+        make_room(version, folder, say)
         here = _files_here(settings().models_dir)
         missing = {name: entry for name, entry in files.items() if entry["sha256"] not in here}
         _require_space(received, missing)
         say(f"{len(missing)} of {len(files)} files of version {version.number} of {version.name!r} are not here yet")
         for name in missing:
             _receive(version, name, files[name], received)
-        _assemble(files, here, received, folder)
+        # Another process of this home may have been faster; what it points to is not moved away for a moment.
+        if not is_sound(version, folder):
+            _assemble(files, here, received, folder)
         shutil.rmtree(received, ignore_errors=True)
     except OSError as error:
         raise EnvironmentProblem(

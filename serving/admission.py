@@ -1,5 +1,6 @@
 """ASGI middleware at the door: who may ask. With keys everybody needs one; without, only this machine may ask."""
 
+import base64
 import ipaddress
 from collections.abc import Collection
 
@@ -43,9 +44,21 @@ class AdmissionMiddleware:
 
 
 def secret_of(headers: Headers) -> str:
-    """What `Authorization: Bearer` or `X-API-Key` holds; "" where neither is sent."""
+    """What `Authorization: Bearer` or `X-API-Key` holds, or the password of `Basic`; "" where none is sent.
+
+    Front ends of A1111's web UI know no other login than Basic.
+    """
     scheme, _, secret = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        return _password(secret)
     return secret.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+
+
+def _password(secret: str) -> str:
+    try:
+        return base64.b64decode(secret.strip(), validate=True).decode("utf-8").partition(":")[2]
+    except ValueError:  # no base64, no UTF-8
+        return ""
 
 
 def is_local(client: tuple[str, int] | None) -> bool:

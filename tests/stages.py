@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,9 @@ import pytest
 from components import modalities
 from components.contracts import Modality, RunLog
 from components.errors import KyaraError
+
+Make = Callable[..., Any]
+"""The fixture `make` of tests/flows: metrics and a seed -> a Promotion."""
 
 GOOD = {
     "lcm4.adherence": 0.90,

@@ -75,7 +75,7 @@ def test_a_promotes_b_follows_and_either_rolls_back(team: list[Machine], tmp_pat
     b.ask("follow", reference="letters@champion")
     until(lambda: b.ask("champion", modality="toy", recipe="letters") == "2")
     assert a.ask("pull", reference="letters")["version"] == "2" and answers() == ["an", "an"]
-    assert a.ask("rollback", recipe="letters") == "1"
+    assert a.ask("rollback", recipe="letters", to="1") == "1"
     until(lambda: b.ask("champion", modality="toy", recipe="letters") == "1")
     assert answers() == ["anb", "anb"]
     labels = a.ask("bento", reference="models:/letters@champion")

@@ -156,6 +156,11 @@ def test_a_front_end_connects(server: Server) -> None:
     other = sdapi(server, "options", {"sd_model_checkpoint": "other.safetensors"})
     assert other.status_code == 400 and "tiny:1" in other.json()["detail"]
     assert sdapi(server, "options", key="wrong").status_code == 401
+    for password, status in ((KEY, 200), ("wrong", 401)):
+        with httpx.Client(auth=("anybody", password), trust_env=False) as direct:
+            assert direct.get(f"{server.url}/sdapi/v1/options").status_code == status
+    broken = httpx.get(f"{server.url}/sdapi/v1/options", headers={"Authorization": "Basic ?"}, trust_env=False)
+    assert broken.status_code == 401 and "API key" in broken.json()["detail"]
 
 
 def test_txt2img_and_png_info(server: Server) -> None:
