@@ -14,7 +14,7 @@ from flows.bench.service import Options, run
 from tests.promoted import home, tiny_version
 from tests.tiny import RESOLUTION, tiny_sd15
 
-QUICK = {"clients": [1, 4], "seconds": 0.5, "rounds": 2, "count": 1, "swaps": 2}
+QUICK = {"clients": [1, 4], "seconds": 0.5, "rounds": 1, "count": 1, "swaps": 2}
 
 
 @pytest.fixture(scope="module")
