@@ -87,7 +87,10 @@ class Settings(BaseSettings):
         400, gt=0, description="Most that a picture may cost: steps x area x chunks of 75 tokens, twice with guidance."
     )
     request_seconds: float = Field(
-        120, gt=0, le=3600, description="Most that an answer over HTTP may take, waiting included; tasks have their own."
+        120,
+        gt=0,
+        le=3600,
+        description="Most that an answer over HTTP may take, waiting included; tasks have their own.",
     )
     drain_seconds: float = Field(
         1, ge=0, le=600, description="Seconds for which an ending service still answers (503), at least."
