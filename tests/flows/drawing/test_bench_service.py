@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,8 @@ def test_what_cannot_be_measured(recipe: Path, tmp_path: Path) -> None:
         run("control-pose", tmp_path / "a.json")
     with pytest.raises(RequestError, match="modes 'all'"):
         run(str(recipe), tmp_path / "a.json", modes="all")
-    for wrong in ({"clients": [0]}, {"clients": []}, {"seconds": "long"}, {"rounds": -1}):
+    wrongs: list[dict[str, Any]] = [{"clients": [0]}, {"clients": []}, {"seconds": "long"}, {"rounds": -1}]
+    for wrong in wrongs:
         with pytest.raises(RecipeError, match="options"):
             run(str(recipe), tmp_path / "a.json", overrides=wrong)
 
