@@ -105,6 +105,7 @@ class Product(Protocol):
 
     Request: pydantic model of what can be asked; wrong values raise RequestError.
     ROUTES: HTTP path -> pydantic model, of what can be asked there alone.
+    APIS: FastAPI routers of shapes that other clients of this modality speak, as dotted strings; often none.
     MEDIA_TYPE: of the content of `Done`.
     REGISTERED: names of the parts of a promoted folder that the registry keeps with the version.
     REQUIREMENTS: distributions that `load` and `run` need and no import names.
@@ -114,6 +115,7 @@ class Product(Protocol):
 
     Request: type[Any]
     ROUTES: Mapping[str, type[Any]]
+    APIS: Sequence[str]
     MEDIA_TYPE: str
     REGISTERED: Sequence[str]
     REQUIREMENTS: Sequence[str]

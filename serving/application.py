@@ -8,7 +8,7 @@ import logging
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -16,13 +16,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from components.errors import KyaraError, RequestError
-from serving import drawing, information, pages
+from components.plugins import resolve
+from serving import drawing, information, pages, tasks
+from serving.bundled import PRODUCT
 from serving.documents import describe
-from serving.errors import MethodError, NotFoundError, answer, unexpected_error
+from serving.errors import CLIENT_GONE, MethodError, NotFoundError, answer, unexpected_error
+from serving.request_queue import GoneError
 
 logger = logging.getLogger("bentoml.kyara")
 
-ROUTERS = (drawing.router, information.router, pages.router)
+ROUTERS = (drawing.router, tasks.router, information.router, pages.router)
 
 
 def build() -> FastAPI:
@@ -33,14 +36,25 @@ def build() -> FastAPI:
         description="Pictures of one character or style, by every mode of the model. Errors have one shape.",
         redoc_url=None,
     )
-    for router in ROUTERS:
+    for router in routers():
         application.include_router(router)
     application.add_exception_handler(KyaraError, _refused)
     application.add_exception_handler(RequestValidationError, _invalid)
     application.add_exception_handler(HTTPException, _unrouted)
+    application.add_exception_handler(GoneError, _gone)
     application.add_exception_handler(Exception, _failed)
     application.openapi = describe(application)  # type: ignore[method-assign]
     return application
+
+
+def routers() -> list[APIRouter]:
+    """Ours, and those that the product has besides."""
+    return [*ROUTERS, *map(resolve, PRODUCT.APIS)]
+
+
+def paths() -> list[str]:
+    """Every path of the routers."""
+    return [path for router in routers() for route in router.routes if (path := getattr(route, "path", None))]
 
 
 async def _refused(_: Request, error: Any) -> Response:
@@ -58,6 +72,11 @@ async def _unrouted(http: Request, error: Any) -> Response:
         response.headers.update(error.headers or {})
         return response
     return answer(NotFoundError(f"there is no {http.url.path[:200]!r}.", hint="See /docs."))
+
+
+async def _gone(_: Request, __: Any) -> Response:
+    logger.info("the client left; its generation was stopped")
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _failed(_: Request, error: Exception) -> Response:

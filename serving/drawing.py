@@ -1,6 +1,5 @@
-"""What draws: POST /generate takes any mode by its field, and each row of the product's table has a route of its own."""
+"""What draws: POST /generate takes any mode by its field, and each row of the product's table has its own route."""
 
-import logging
 from typing import Any
 from urllib.parse import quote
 
@@ -9,15 +8,11 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.body_limit import parse
+from serving.body_limit import read
 from serving.bundled import PRODUCT
 from serving.documents import documented
-from serving.errors import CLIENT_GONE
-from serving.request_queue import GoneError
 from serving.streaming import stream, wants_events
 from serving.submitting import Answer, submit_of
-
-logger = logging.getLogger("bentoml.kyara")
 
 ROUTES: dict[str, type[BaseModel]] = {"/generate": PRODUCT.Request, **PRODUCT.ROUTES}
 TOLD = ("prompt", "seed", "confidence")
@@ -31,11 +26,7 @@ async def respond(request: Any, http: Request) -> Response:
     submit = submit_of(http)
     if wants_events(http):
         return stream(submit, request, http)
-    try:
-        return answered(await submit(request, http))
-    except GoneError:
-        logger.info("the client left; its generation was stopped")
-        return Response(status_code=CLIENT_GONE)
+    return answered(await submit(request, http))
 
 
 def answered(answer: Answer) -> Response:
@@ -52,7 +43,7 @@ def answered(answer: Answer) -> Response:
 
 def _add(path: str, schema: type[BaseModel]) -> None:
     async def draw(http: Request) -> Response:
-        return await respond(parse(schema, await http.body()), http)
+        return await respond(await read(schema, http), http)
 
     router.add_api_route(path, draw, methods=["POST"], name=path.strip("/"), **documented(schema))
 

@@ -1,12 +1,12 @@
 """The one way from a request to its answer, for every route whatever its shape.
 
-    submit = submit_of(http)
-    answer = await submit(request, http)                          Done, with the model that drew it
-    async for event in submit.events(request, http): ...          Preview, …, then the same answer
+submit = submit_of(http)
+answer = await submit(request, http)                          Done, with the model that drew it
+async for event in submit.events(request, http): ...          Preview, …, then the same answer
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,6 +23,10 @@ from serving.request_queue import Events, Job, RequestQueue
 
 DEADLINE = "X-Kyara-Deadline"
 """Header: seconds after which this client wants no answer any more; shorter than KYARA_REQUEST_SECONDS."""
+
+
+READERS, READINGS = 4, 64
+"""Texts that are read at once, and those besides that wait."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,18 @@ class Submit:
         self.queue = queue
         self.metrics = metrics
         self.drain = drain
+        self.readings = RequestQueue(READINGS, lambda: READERS, "kyara-reader")
+
+    async def reading(self, prompt: str, negative: str, http: Request) -> Mapping[str, Any]:
+        """How a text is read; a client of prompts may take long, so that this has a queue of its own."""
+        self.drain.check()
+        generator = self.served().generator
+
+        def start() -> Events:
+            yield Done(b"", "application/json", generator.reading(prompt, negative))
+
+        job = self.readings.submit(start, seconds=deadline(http))
+        return (await job.watch(left(http)).result()).metadata
 
     async def __call__(self, request: Any, http: Request) -> Answer:
         """The answer. The work stops when the client leaves."""
