@@ -82,8 +82,7 @@ def test_bfloat16_where_its_error_allows(bundle, cache, caplog):
     assert sum("strays" in record.message for record in caplog.records) == 4
 
 
-def test_conversions_are_kept_by_the_weights(bundle, tmp_path):
-    cache = tmp_path / "cache"
+def test_conversions_are_kept_by_the_weights(bundle, cache, tmp_path):
     build_engine(bundle, "openvino", "float32", cache_dir=cache)
     (folder,) = cache.iterdir()
     kept = {file: file.stat().st_mtime_ns for file in (folder / "networks").iterdir()}
