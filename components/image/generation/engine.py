@@ -133,12 +133,12 @@ class Engine:
         whole = Call.cat(calls)
         if self.kind == "compiled":  # one graph a batch size: powers of two are few
             whole = whole.padded(2 ** (sum(counts) - 1).bit_length())
-        return bundle.predict(*whole)[: sum(counts)].split(counts)
+        return torch.split(bundle.predict(*whole)[: sum(counts)], counts)
 
     def _decode(self, some: Sequence[Tensor]) -> Sequence[Tensor]:
         if len(some) == 1:
             return [self.bundle.decode_latents(some[0])]
-        return self.bundle.decode_latents(torch.cat(list(some))).split([len(each) for each in some])
+        return torch.split(self.bundle.decode_latents(torch.cat(list(some))), [len(each) for each in some])
 
 
 class Decoder(nn.Module):

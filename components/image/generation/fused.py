@@ -9,6 +9,7 @@ import logging
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -98,7 +99,7 @@ class Fused:
         """Raises ValueError where no precision is near enough to plain torch."""
         assert self.engine.reweigh is not None
         deltas = self.plain.deltas(key.loras)
-        wanted = self._drawn(key, lambda *call: self.plain.predict(*call, loras=key.loras))
+        wanted = self._drawn(key, partial(self.plain.predict, loras=key.loras))
         errors = {}
         for precision in dict.fromkeys((self.engine.precision["unet"], FLOAT32)):
             unet = self.engine.reweigh(deltas, precision)

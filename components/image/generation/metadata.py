@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -26,8 +27,9 @@ LOST = object()
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
+@cache
 def kyara_version() -> str:
-    """Version of the installed package; "dev" in a tree that is not installed."""
+    """Version of the installed package; "dev" in a tree that is not installed. Read once: it takes milliseconds."""
     try:
         return version("kyara")
     except PackageNotFoundError:

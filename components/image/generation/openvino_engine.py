@@ -163,10 +163,11 @@ def _with_added(model: Any, added: Mapping[str, Tensor]) -> Any:
 
 
 def network_digest(bundle: Bundle) -> str:
-    """sha256 over weights and configs of all networks, and the versions that convert them."""
+    """sha256 over weights and configs of all networks, and the versions that convert them; not over where they lie."""
     state = hashlib.sha256(f"{_CONVERSION} {ov.__version__} {torch.__version__}".encode())
     for module in (bundle.unet, bundle.vae, *bundle.text_encoders):
         config = module.config.to_dict() if hasattr(module.config, "to_dict") else dict(module.config)
+        config.pop("_name_or_path", None)
         state.update(json.dumps(config, sort_keys=True, default=str).encode())
         for name, value in module.state_dict().items():
             state.update(name.encode())

@@ -9,9 +9,8 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from PIL import Image
@@ -70,21 +69,30 @@ class Slots:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self._vae = lru_cache(1)(self._load_vae)
-        self._adapter = lru_cache(1)(self._load_adapter)
-        self._refiner = lru_cache(1)(self._load_refiner)
+        self._loaded: dict[str, tuple[Path, Any]] = {}
 
     def with_vae(self, name: str) -> Bundle:
         """The model with another autoencoder and the same UNet. Raises RequestError."""
-        return self._vae(self._find("vae", name))
+        return cast(Bundle, self._last("vae", name, self._load_vae))
 
     def adapter(self, name: str) -> Adapter:
         """An IP-Adapter, ready to be put on. Raises RequestError. Call it while nobody else uses the UNet."""
-        return self._adapter(self._find("ip_adapter", name))
+        return cast(Adapter, self._last("ip_adapter", name, self._load_adapter))
 
     def refiner(self, name: str) -> Any:
         """SDXL's refiner as a diffusers image to image pipeline. Raises RequestError."""
-        return self._refiner(self._find("refiner", name))
+        return self._last("refiner", name, self._load_refiner)
+
+    def _last(self, kind: str, name: str, load: Callable[[Path], Any]) -> Any:
+        """The part that was loaded last, or this one instead. It holds nothing of `self`, so that a model that is not
+        served any more goes at once.
+        """
+        folder = self._find(kind, name)
+        found = self._loaded.get(kind)
+        if found is None or found[0] != folder:
+            self._loaded.pop(kind, None)
+            found = self._loaded[kind] = folder, load(folder)
+        return found[1]
 
     def names(self) -> dict[str, list[str]]:
         """What lies in KYARA_PARTS, by kind."""

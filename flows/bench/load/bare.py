@@ -6,6 +6,7 @@ FOLDER is a promoted model's, OPTIONS its recipe's `package` section and `prompt
 the seconds of each picture as a JSON list.
 """
 
+import itertools
 import json
 import sys
 import time
@@ -25,13 +26,14 @@ WARM = 3
 def pictures(generator: ImageGenerator, prompts: Sequence[str]) -> Iterator[bytes]:
     """One PNG after another, as the served model draws them."""
     engine, card = generator.engine, generator.promoted.card
-    side, asked = card.model.resolution, {} if generator.bundle.lcm else {"guidance": 1.0}
-    for number, prompt in enumerate(prompts * 10**6):
+    side = card.model.resolution
+    asked: dict[str, Any] = {"kind": "lcm"} if generator.bundle.lcm else {"guidance": 1.0}
+    for number, prompt in enumerate(itertools.cycle(prompts)):
         condition = engine.encode([with_trigger(prompt, card.trigger)])
         noise = initial_noise(generator.bundle, [number], side, side)
         steps = sample(
             generator.bundle, condition, noise=noise, steps=card.steps, seeds=[number], predict=engine.predict,
-            kind="lcm" if generator.bundle.lcm else "ddim", **asked,
+            **asked,
         )  # fmt: skip
         yield png(to_images(engine.decode(last(steps)))[0])
 
@@ -40,7 +42,8 @@ def measure(folder: Path, seconds: float, options: Mapping[str, Any], prompts: S
     """Seconds of each picture drawn in `seconds`, at least one."""
     from components.image.product import load
 
-    drawn, taken = pictures(load(folder, options), prompts), []
+    drawn = pictures(load(folder, options), prompts)
+    taken: list[float] = []
     for _ in range(WARM):
         next(drawn)
     until = time.perf_counter() + seconds

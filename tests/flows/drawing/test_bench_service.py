@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from flows.bench.service import Options, run
 from tests.promoted import home, tiny_version
 from tests.tiny import RESOLUTION, tiny_sd15
 
-QUICK = {"clients": [1, 4], "seconds": 0.5, "rounds": 2, "count": 1, "swaps": 2}
+QUICK = {"clients": [1, 4], "seconds": 0.5, "rounds": 1, "count": 1, "swaps": 2}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,8 @@ def test_what_cannot_be_measured(recipe: Path, tmp_path: Path) -> None:
         run("control-pose", tmp_path / "a.json")
     with pytest.raises(RequestError, match="modes 'all'"):
         run(str(recipe), tmp_path / "a.json", modes="all")
-    for wrong in ({"clients": [0]}, {"clients": []}, {"seconds": "long"}, {"rounds": -1}):
+    wrongs: list[dict[str, Any]] = [{"clients": [0]}, {"clients": []}, {"seconds": "long"}, {"rounds": -1}]
+    for wrong in wrongs:
         with pytest.raises(RecipeError, match="options"):
             run(str(recipe), tmp_path / "a.json", overrides=wrong)
 

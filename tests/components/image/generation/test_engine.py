@@ -82,7 +82,7 @@ def test_bfloat16_where_its_error_allows(bundle, cache, caplog):
     assert sum("strays" in record.message for record in caplog.records) == 4
 
 
-def test_conversions_are_kept_by_the_weights(bundle, cache):
+def test_conversions_are_kept_by_the_weights(bundle, cache, tmp_path):
     build_engine(bundle, "openvino", "float32", cache_dir=cache)
     (folder,) = cache.iterdir()
     kept = {file: file.stat().st_mtime_ns for file in (folder / "networks").iterdir()}
@@ -93,6 +93,8 @@ def test_conversions_are_kept_by_the_weights(bundle, cache):
     assert (folder / "networks" / "unet.xml").stat().st_size > 0
     other = load_variant(tiny_model(tiny_sd15(v_prediction=True)))
     assert network_digest(other) == network_digest(bundle)
+    moved = load_variant(tiny_model(tiny_sd15(tmp_path / "elsewhere", v_prediction=True)))
+    assert network_digest(moved) == network_digest(bundle)
     other.unet.conv_in.bias.data += 1e-3
     assert network_digest(other) != network_digest(bundle)
 
