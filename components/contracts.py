@@ -85,11 +85,18 @@ class Generator(Protocol):
         Raises RequestError.
         """
 
+    def reading(self, prompt: str, negative: str = "") -> Mapping[str, Any]:
+        """How a text is read (JSON), without anything being drawn. Raises RequestError."""
+
+    def parts(self) -> Mapping[str, Sequence[str]]:
+        """What requests may name, by kind: LoRAs and other files that lie on this machine."""
+
 
 class Product(Protocol):
     """What a modality makes of its stages' outputs: a module with these names. It imports nothing heavy by itself.
 
     Request: pydantic model of what can be asked; wrong values raise RequestError.
+    ROUTES: HTTP path -> pydantic model, of what can be asked there alone.
     MEDIA_TYPE: of the content of `Done`.
     REGISTERED: names of the parts of a promoted folder that the registry keeps with the version.
     REQUIREMENTS: distributions that `load` and `run` need and no import names.
@@ -98,6 +105,7 @@ class Product(Protocol):
     """
 
     Request: type[Any]
+    ROUTES: Mapping[str, type[Any]]
     MEDIA_TYPE: str
     REGISTERED: Sequence[str]
     REQUIREMENTS: Sequence[str]

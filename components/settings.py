@@ -94,6 +94,12 @@ class Settings(BaseSettings):
     request_cost: float = Field(
         400, gt=0, description="Most that a picture may cost: steps x area x chunks of 75 tokens, twice with guidance."
     )
+    request_seconds: float = Field(
+        120, gt=0, le=3600, description="Most that an answer over HTTP may take, waiting included; tasks have their own."
+    )
+    drain_seconds: float = Field(
+        1, ge=0, le=600, description="Seconds for which an ending service still answers (503), at least."
+    )
     engine_cache_mib: int = Field(4096, ge=1, description="Size of the cache of converted and compiled networks.")
     gemini_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("KYARA_GEMINI_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")

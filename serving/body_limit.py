@@ -1,9 +1,4 @@
-"""ASGI middleware that bounds and checks every body: small enough, JSON, and valid, or refused in our own error shape.
-
-BentoML validates too, but it has no size limit, drops unknown fields and answers in several shapes.
-"""
-
-from collections.abc import Mapping
+"""ASGI middleware that bounds every body: small enough, soon enough and JSON, or refused in our own error shape."""
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
@@ -21,13 +16,11 @@ class BodyLimitMiddleware:
 
     Args:
         app: what stands behind.
-        schemas: path -> model that a body posted there must satisfy.
         limit: largest body, bytes.
     """
 
-    def __init__(self, app: ASGIApp, schemas: Mapping[str, type[BaseModel]], limit: int = LIMIT) -> None:
+    def __init__(self, app: ASGIApp, limit: int = LIMIT) -> None:
         self.app = app
-        self.schemas = schemas
         self.limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,9 +30,6 @@ class BodyLimitMiddleware:
         try:
             check_media_type(Headers(scope=scope))
             body = await read_body(Headers(scope=scope), receive, self.limit)
-            schema = self.schemas.get(scope["path"])
-            if schema is not None:
-                parse(schema, body)
         except KyaraError as error:
             await answer(error)(scope, receive, send)
             return

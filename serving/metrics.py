@@ -5,6 +5,7 @@ Imported inside the worker only: prometheus_client must see the multiprocess fol
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from components.contracts import Done
 from serving.champion import Served
 
 SECONDS = (0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
@@ -20,6 +21,10 @@ class Metrics:
         who = ["name", "version", "digest"]
         self.model = Gauge("kyara_model_info", "1 for the served model.", who, multiprocess_mode="livemostrecent")
         self._shown: tuple[str, str, str] | None = None
+
+    def answered(self, served: Served, done: Done, waited: float) -> None:
+        """A generation came to its end; `waited` seconds after it arrived."""
+        self.seconds.labels(served.label).observe(waited)
 
     def serves(self, served: Served) -> None:
         """Another model answers from now on."""

@@ -21,14 +21,14 @@ from components.image.families.bundle import Bundle
 from components.image.generation.canvas import Canvas, Drawn
 from components.image.generation.engine import Engine, build_engine
 from components.image.generation.latent import load_variant
-from components.image.generation.loras import PlainEngine, without_tags
+from components.image.generation.loras import PlainEngine, known, without_tags
 from components.image.generation.metadata import to_png
 from components.image.generation.modes import MODES
 from components.image.generation.request import MAX_SEED, GenerateRequest
 from components.image.generation.slots import Slots
 from components.image.judging import open_judge
 from components.image.product import LCM, LORA, PromotedModel, read_model
-from components.image.reading import offers, read, worded
+from components.image.reading import offers, read, told, worded
 from components.plugins import plugin
 from components.prompting.confidence import read_calibration
 from components.prompting.generator import RobustPromptGenerator
@@ -120,6 +120,17 @@ class ImageGenerator:
             drawn = [self._best(drawn, prompt)]
         found = {} if prompt is None else {"confidence": round(prompt.confidence, 4)}
         yield packed([replace(each, facts={**each.facts, **found}) for each in drawn], time.perf_counter() - started)
+
+    def reading(self, prompt: str, negative: str = "") -> Mapping[str, Any]:
+        """How a text is read; see `components.image.reading.told`."""
+        request = GenerateRequest(prompt=prompt, negative_prompt=negative)
+        found = read(without_tags(request), self.reader)
+        asked = worded(request, found, self.promoted.card.trigger, self.bundle.count_tokens)
+        return told(asked, found, EMPTY if self.reader is None else self.reader.vocabulary)
+
+    def parts(self) -> Mapping[str, Sequence[str]]:
+        """Names that a request may use."""
+        return {"loras": list(known()), **self.slots.names()}
 
     def answer(self, request: GenerateRequest) -> Done:
         """`run` without the events."""

@@ -27,7 +27,7 @@ from components.errors import ModelError
 from components.image import promptset
 from components.image.generation.control import CARD as CARD_OF_CONTROL
 from components.image.generation.control import CONTROLNETS
-from components.image.generation.modes import Request
+from components.image.generation.modes import MODES, Request
 from components.image.recipe import EvaluateConfig, ImagePackage, ImageRecipe, JudgeConfig, ModelConfig
 from components.plugins import dotted
 from components.recipe import Frozen
@@ -41,6 +41,7 @@ LORA = "anime-lora-final"
 LCM = "lcm_distilled_model"
 JUDGE = "judge"
 
+ROUTES = {mode.route: mode.request for mode in MODES.values()}
 MEDIA_TYPE = "image/png"
 REGISTERED = (LORA, LCM)
 REQUIREMENTS = ("accelerate",)  # diffusers loads with it where it is there
@@ -67,6 +68,7 @@ __all__ = [
     "PICTURES",
     "REGISTERED",
     "REQUIREMENTS",
+    "ROUTES",
     "Request",
     "assemble",
     "example",
