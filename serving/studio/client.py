@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 
 from components.contracts import Done, Preview
-from components.errors import KyaraError, RequestError
-from components.image.generation.metadata import read_png
+from components.errors import KyaraError
 
 CONNECT_SECONDS, ANSWER_SECONDS, DRAW_SECONDS = 2.0, 20.0, 600.0
 STREAM = "text/event-stream"
@@ -73,48 +72,34 @@ class Service:
 
     def model(self) -> Model:
         """What is served now."""
-        card = self._get("/model")
-        more = self._found("/models")
-        loras = self._found("/loras")
-        return Model(card, card.get("vocabulary", {}), tuple(more.get("controls", ())), tuple(named(loras, "loras")))
+        card, parts = self._json("GET", "/model"), self._json("GET", "/loras")
+        return Model(
+            card, card.get("vocabulary", {}), tuple(parts.get("controls", ())), tuple(parts.get("loras", ()))
+        )
 
-    def read(self, prompt: str, negative: str = "") -> dict[str, Any]:
-        """How a prompt is read: a RobustPrompt as JSON."""
-        return self._json("POST", "/prompts", {"prompt": prompt, "negative_prompt": negative})
+    def read(self, prompt: str) -> dict[str, Any] | None:
+        """How a prompt is read, a RobustPrompt as JSON; None where the model gets it as it is typed."""
+        found: dict[str, Any] | None = self._json("POST", "/prompts", {"prompt": prompt})["prompt"]
+        return found
 
     def draw(self, request: Mapping[str, Any]) -> Iterator[Preview | Done]:
         """Previews as they come, then what was drawn."""
         timeout = httpx.Timeout(DRAW_SECONDS, connect=CONNECT_SECONDS)
         with self._asked():
-            call = {"json": dict(request), "headers": {"Accept": f"{STREAM}, */*"}, "timeout": timeout}
-            with self._http.stream("POST", "/generate", **call) as response:
+            with self._http.stream(
+                "POST", "/generate", json=dict(request), headers={"Accept": STREAM}, timeout=timeout
+            ) as response:
                 if response.status_code != 200:
                     response.read()
                     raise refused(response)
-                if response.headers.get("content-type", "").startswith(STREAM):
-                    yield from (event_of(*each) for each in events(response.iter_lines()))
-                else:
-                    yield whole(response)
-
-    def _get(self, path: str) -> dict[str, Any]:
-        return self._json("GET", path)
-
-    def _found(self, path: str) -> dict[str, Any]:
-        """As `_get`; a service that does not know the path has nothing there."""
-        try:
-            return self._get(path)
-        except ServiceError as error:
-            if error.code == "404":
-                return {}
-            raise
+                yield from (event_of(*each) for each in events(response.iter_lines()))
 
     def _json(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         with self._asked():
             response = self._http.request(method, path, json=body)
             if response.status_code != 200:
                 raise refused(response)
-            found = response.json()
-            return found if isinstance(found, dict) else {"items": found}
+            return dict(response.json())
 
     @contextlib.contextmanager
     def _asked(self) -> Iterator[None]:
@@ -122,7 +107,7 @@ class Service:
             yield
         except httpx.HTTPError as error:
             raise ServiceError(f"{self.url} does not answer: {error or type(error).__name__}.", code="offline") from error
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ServiceError(f"{self.url} gave an answer that cannot be read: {error}.", code="foreign") from error
 
 
@@ -171,15 +156,6 @@ def event_of(name: str, data: Mapping[str, Any]) -> Preview | Done:
     raise ValueError(f"unknown event {name!r}")
 
 
-def whole(response: httpx.Response) -> Done:
-    """A plain answer: the picture itself, which says how it was made."""
-    content, media_type = response.read(), response.headers.get("content-type", "").partition(";")[0]
-    facts: dict[str, Any] = {}
-    with contextlib.suppress(RequestError):  # a ZIP says it in its files
-        facts = read_png(content)
-    return Done(content, media_type, facts, float(response.headers.get("x-kyara-seconds", 0)))
-
-
 def pictures(done: Done) -> list[tuple[bytes, str]]:
     """Content and media type of every picture of an answer."""
     if done.media_type != "application/zip":
@@ -188,8 +164,3 @@ def pictures(done: Done) -> list[tuple[bytes, str]]:
         names = archive.namelist()
         return [(archive.read(name), MEDIA_TYPES[name.rpartition(".")[2]]) for name in names]
 
-
-def named(found: Mapping[str, Any], key: str) -> list[str]:
-    """Names of a listing, which holds names or objects with a name."""
-    listed = found.get(key, found.get("items", ()))
-    return [str(each["name"] if isinstance(each, Mapping) else each) for each in listed]

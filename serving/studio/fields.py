@@ -35,14 +35,13 @@ def prompt(studio: Studio, panel: str, *, label: str = "prompt.label", examples:
 
 
 def read(studio: Studio, typed: str) -> None:
-    """What the service understands; nothing where it reads no prompts."""
+    """What the service understands; nothing where the model gets a prompt as it is typed."""
     try:
         found = studio.service.read(typed)
     except ServiceError as error:
-        if error.code not in ("404", "405"):
-            studio.tell(error)
+        studio.tell(error)
         return
-    if found.get("draft"):
+    if found is not None:
         st.html(reading.view(found, studio.model, studio.say))
 
 

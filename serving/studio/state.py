@@ -35,6 +35,8 @@ OF_MODE = {
 
 def remember() -> None:
     """Keep the settings of panels that this run does not show. Call before any widget."""
+    st.session_state.setdefault(PAGE, PANELS[0])
+    st.session_state.setdefault(LANGUAGE, words().language)
     for key in [str(key) for key in st.session_state]:
         panel, dot, name = key.partition(".")
         if dot and panel in PANELS and not name.startswith(ONCE):
@@ -62,6 +64,12 @@ def put(panel: str, **values: Any) -> None:
     """Change settings; only before their widgets are shown, or in a callback."""
     for name, value in values.items():
         st.session_state[f"{panel}.{name}"] = value
+
+
+def panel() -> str:
+    """The chosen panel."""
+    chosen = st.session_state.get(PAGE)
+    return chosen if chosen in PANELS else PANELS[0]
 
 
 def open_panel(name: str) -> None:
