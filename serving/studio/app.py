@@ -24,8 +24,9 @@ def service() -> Service:
 def main() -> None:
     """One run of the page."""
     say = state.words()
-    st.set_page_config(say("title"), page_icon=":material/brush:", layout="wide", initial_sidebar_state="collapsed")
+    st.set_page_config(say("title"), page_icon=HERE / "icon.png", layout="wide", initial_sidebar_state="collapsed")
     st.html(HERE / "style.css")
+    st.html(f'<style>:root {{ --k-choose: "{say("file.choose")}"; }}</style>')
     state.remember()
     head(say)
     try:
@@ -39,14 +40,14 @@ def main() -> None:
 
 def head(say: Words) -> None:
     """The name, the panels, the language."""
-    with st.container(key="head", horizontal=True, vertical_alignment="center", gap="medium"):
+    with st.container(key="masthead", horizontal=True, vertical_alignment="center", gap="medium"):
         st.html(f'<h1 class="k-name">{say("title")}</h1>', width="content")
-        with st.container(key="bar", width="stretch"):
+        with st.container(key="panels", width="stretch"):
             st.segmented_control(
                 say("panels"), list(PANELS), key=state.PAGE, required=True, label_visibility="collapsed",
                 format_func=lambda name: say(f"panel.{name}"),
             )  # fmt: skip
-        with st.container(key="language", width="content"):
+        with st.container(key="languages", width="content"):
             st.segmented_control(
                 say("language"), list(LANGUAGES), key=state.LANGUAGE, required=True, label_visibility="collapsed",
                 format_func=LANGUAGES.__getitem__, bind="query-params",

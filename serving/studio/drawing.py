@@ -1,5 +1,6 @@
 """A picture while it is drawn, and what was drawn: the large side of every panel."""
 
+import base64
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -42,7 +43,9 @@ def _last(studio: Studio, request: Mapping[str, Any], bar: Any, picture: Any, no
             return event
         bar.progress(min(event.done / max(event.total, 1), 1.0), studio.say("draw.working"))
         if event.content:
-            picture.image(event.content, width="stretch", alt=studio.say("draw.working"))
+            # Inside the page: a file of its own would be gone before a slow browser asks for it.
+            source = f"data:image/png;base64,{base64.b64encode(event.content).decode('ascii')}"
+            picture.html(f'<img class="k-live" src="{source}" alt="{studio.say("draw.working")}">')
     raise ServiceError("the service ended without a picture.", code="foreign")
 
 
@@ -71,13 +74,13 @@ def kept(done: Done, request: Mapping[str, Any]) -> list[Kept]:
 
 
 def show(studio: Studio, panel: str, empty: str) -> None:
-    """What the panel drew last, large; before the first picture a sentence."""
+    """What the panel drew last, large; before the first picture the text of the key `empty`."""
     trouble: KyaraError | None = st.session_state.get(f"trouble:{panel}")
     if trouble is not None:
         studio.tell(trouble, offered=f"{panel}.prompt")
     found = state.results(panel)
     if not found and trouble is None:
-        st.html(f'<div class="k-empty"><p>{empty}</p></div>')
+        studio.blank(empty)
     if len(found) == 1:
         shown(studio, found[0], panel)
     elif found:

@@ -1,7 +1,6 @@
 """What every panel is given, and how troubles are told."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import streamlit as st
 
@@ -21,6 +20,10 @@ class Studio:
     def tell(self, error: KyaraError, offered: str | None = None) -> None:
         """See `tell`."""
         tell(self.say, error, offered)
+
+    def blank(self, key: str) -> None:
+        """An empty sheet with a sentence where a picture will be."""
+        st.html(f'<div class="k-empty"><p lang="{self.say.language}">{self.say(key)}</p></div>')
 
 
 def tell(say: Words, error: KyaraError, offered: str | None = None) -> None:
@@ -52,8 +55,3 @@ def _choose(key: str | None, reading: str) -> None:
 def plain(text: str) -> str:
     """Text that Markdown shows as it is."""
     return "".join(f"\\{mark}" if mark in r"\`*_{}[]()<>#+-.!|$~:" else mark for mark in text)
-
-
-def either(value: Any, *allowed: Any) -> Any:
-    """The value where it is one of the allowed ones, else the first of them."""
-    return value if value in allowed else allowed[0]

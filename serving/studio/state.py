@@ -80,6 +80,7 @@ def open_panel(name: str) -> None:
 def take(picture: Kept, panel: str) -> None:
     """Go on from a picture in another panel. For callbacks."""
     st.session_state[SOURCE] = picture.content
+    put(panel, prompt=picture.typed.get("prompt", ""))
     open_panel(panel)
 
 

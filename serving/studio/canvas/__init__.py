@@ -14,7 +14,7 @@ from serving.studio.words import Words
 
 HERE = Path(__file__).parent
 Tool = Literal["brush", "sketch", "pose"]
-LABELS = ("pen", "eraser", "size", "undo", "clear", "canvas", "help")
+LABELS = ("pen", "eraser", "size", "undo", "clear", "canvas")
 _DRAWING = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+=*")
 
 

@@ -62,7 +62,6 @@ class Sheet {
     this.help.textContent = labels.help;
     this.canvas.setAttribute("aria-label", `${labels.canvas}. ${labels.help}`);
     this.bar.hidden = tool === "pose";
-    this.bar.style.display = tool === "pose" ? "none" : "";
     const scale = Math.max(1, 768 / Math.max(width, height));
     this.canvas.width = Math.round(width * scale);
     this.canvas.height = Math.round(height * scale);

@@ -35,7 +35,7 @@ def show(studio: Studio) -> None:
         fields.character(studio, PANEL)
         fields.details(studio, PANEL)
         go = st.button(
-            say("compare.go"), type="primary", width="stretch", key="compare.once_go", shortcut="Mod+Enter",
+            say("compare.go"), type="primary", width="stretch", key="compare.once_go",
             disabled=not typed or not 0 < count <= MOST,
         )  # fmt: skip
     with stage:
@@ -122,7 +122,7 @@ def _show(studio: Studio) -> None:
         studio.tell(trouble)
     xs, ys, rows = st.session_state.get(CELLS, ((), (), ()))
     if not rows:
-        st.html(f'<div class="k-empty"><p>{studio.say("compare.empty")}</p></div>')
+        studio.blank("compare.empty")
         return
     st.html(table(xs, ys, rows))
     for picture in state.results(PANEL):

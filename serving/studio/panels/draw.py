@@ -16,7 +16,7 @@ def show(studio: Studio) -> None:
         typed = fields.prompt(studio, PANEL, examples=True)
         asked = st.button(
             say("draw.go"), type="primary", width="stretch", disabled=not typed, key="draw.once_go",
-            shortcut="Mod+Enter",
+           
         )  # fmt: skip
         fields.character(studio, PANEL)
         fields.details(studio, PANEL, sizes=True, several=True)
@@ -24,4 +24,4 @@ def show(studio: Studio) -> None:
     with stage:
         if asked:
             drawing.draw(studio, PANEL, fields.shared(studio, PANEL))
-        drawing.show(studio, PANEL, say("draw.empty"))
+        drawing.show(studio, PANEL, "draw.empty")

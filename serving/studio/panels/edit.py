@@ -18,7 +18,7 @@ def show(studio: Studio) -> None:
     """The picture before and after, beside what shall change."""
     say = studio.say
     state.default(PANEL, mode="inpaint")
-    controls, before, after = st.columns([4, 4, 4], gap="large")
+    controls, stage = st.columns([4, 8], gap="large")
     with controls:
         picture = sources.choose(studio, PANEL)
         st.segmented_control(
@@ -26,9 +26,11 @@ def show(studio: Studio) -> None:
             format_func=lambda each: say(f"edit.{each}"),
         )  # fmt: skip
     if picture is None:
-        with before:
-            st.html(f'<div class="k-empty"><p>{say("edit.empty")}</p></div>')
+        with stage:
+            studio.blank("edit.empty")
         return
+    with stage:
+        before, after = st.columns(2, gap="medium")
     mode = state.get(PANEL, "mode")
     with controls:
         asked = TOOLS[mode](studio)
@@ -38,7 +40,7 @@ def show(studio: Studio) -> None:
     with controls:
         fields.details(studio, PANEL)
         go = st.button(
-            say("edit.go"), type="primary", width="stretch", key="edit.once_go", shortcut="Mod+Enter",
+            say("edit.go"), type="primary", width="stretch", key="edit.once_go",
             disabled=asked is None or more is None,
         )  # fmt: skip
     with after:
@@ -46,7 +48,7 @@ def show(studio: Studio) -> None:
         if go:
             sent = {"mode": mode, "image": sources.text(picture), **fields.shared(studio, PANEL)}
             drawing.draw(studio, PANEL, {**sent, **(asked or {}), **(more or {})})
-        drawing.show(studio, PANEL, say("edit.after.empty"))
+        drawing.show(studio, PANEL, "edit.after.empty")
 
 
 def _plain(picture: bytes) -> dict[str, Any]:

@@ -36,14 +36,14 @@ def show(studio: Studio) -> None:
         weight = st.slider(say("guide.weight"), 0.0, 2.0, step=0.05, key=f"{PANEL}.weight")
         fields.details(studio, PANEL)
         go = st.button(
-            say("draw.go"), type="primary", width="stretch", key="guide.once_go", shortcut="Mod+Enter",
+            say("draw.go"), type="primary", width="stretch", key="guide.once_go",
             disabled=not (there and typed and control),
         )  # fmt: skip
     with stage:
         if go and control:
             controls_sent = [{"kind": kind, "weight": weight, **control}]
             drawing.draw(studio, PANEL, {"mode": "control", "controls": controls_sent, **fields.shared(studio, PANEL)})
-        drawing.show(studio, PANEL, say("guide.empty"))
+        drawing.show(studio, PANEL, "guide.empty")
 
 
 def _sketch(studio: Studio) -> dict[str, Any] | None:

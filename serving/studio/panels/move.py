@@ -34,7 +34,7 @@ def show(studio: Studio) -> None:
         asked = _emotion(studio) if mode == "interpolate" else _animation(studio)
         fields.details(studio, PANEL)
         go = st.button(
-            say("move.go"), type="primary", width="stretch", key="move.once_go", shortcut="Mod+Enter",
+            say("move.go"), type="primary", width="stretch", key="move.once_go",
             disabled=not (typed and asked),
         )  # fmt: skip
     with stage:
@@ -49,7 +49,7 @@ def _stage(studio: Studio, mode: str) -> None:
     if mode == "interpolate" and strip is not None and strip.media_type == "image/png":
         _slider(studio, strip)
     else:
-        drawing.show(studio, PANEL, studio.say(f"move.empty.{mode}"))
+        drawing.show(studio, PANEL, f"move.empty.{mode}")
 
 
 def moods(model: Model) -> list[str]:

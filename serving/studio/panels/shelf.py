@@ -13,7 +13,8 @@ from serving.studio.page import Studio
 from serving.studio.words import Words
 
 PANEL = "gallery"
-ROW, PAGE = 4, 24
+PAGE, TILE = 24, 150
+"""Pictures shown at first, and the width of one in pixels."""
 TOLD = ("seed", "steps", "sampler", "guidance_scale", "strength", "model", "model_version", "mode")
 """Facts worth showing, by their name in a picture's metadata."""
 
@@ -22,7 +23,7 @@ def show(studio: Studio) -> None:
     """The open picture, then all of them."""
     say, found = studio.say, gallery.kept(settings().gallery_dir)
     if not found:
-        st.html(f'<div class="k-empty"><p>{say("gallery.empty")}</p></div>')
+        studio.blank("gallery.empty")
         return
     state.default(PANEL, open=found[0].name, most=PAGE)
     chosen = gallery.find(settings().gallery_dir, state.get(PANEL, "open")) or found[0]
@@ -73,16 +74,16 @@ def _rows(facts: Mapping[str, Any], typed: Mapping[str, str], say: Words) -> Ite
         yield say("fact.size"), f"{facts['width']} × {facts['height']}"
     for name in TOLD:
         if facts.get(name) not in (None, ""):
-            yield say(f"fact.{name}"), str(facts[name])
+            yield say(f"fact.{name}"), say.known(f"{name}.{facts[name]}", str(facts[name]))
 
 
 def _tiles(say: Words, found: Sequence[Kept], chosen: Kept) -> None:
     """Small pictures; a button without a face lies over each, so that a click or Enter opens it."""
-    for start in range(0, len(found), ROW):
-        for column, picture in zip(st.columns(ROW, gap="small", wrap=False), found[start : start + ROW], strict=False):
+    with st.container(horizontal=True, gap="small", key="tiles"):
+        for picture in found:
             name = "chosen" if picture.name == chosen.name else "tile"
-            with column, st.container(key=f"{name}_{picture.path.stem}"):
-                st.image(picture.content, width="stretch", alt="")
+            with st.container(key=f"{name}_{picture.path.stem}", width=TILE):
+                st.image(picture.content, width=TILE, alt="")
                 label = say("gallery.open", prompt=picture.typed.get("prompt", picture.name))
                 st.button(label, key=f"gallery.once_{picture.name}", on_click=_choose, args=(picture.name,))
 
