@@ -73,7 +73,7 @@ def _slider(studio: Studio, strip: Kept) -> None:
     say, known = studio.say, moods(studio.model)
     frames, places = emotions(strip.content, strip.facts)
     picture = st.empty()
-    state.default(PANEL, place=round(100 * (len(known) - 1) / 2))
+    state.default(PANEL, place=50)
     percent = st.slider(
         say("move.slider"), 0, 100, key=f"{PANEL}.place", format=" ", label_visibility="collapsed"
     )
