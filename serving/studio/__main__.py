@@ -1,10 +1,13 @@
-"""`python -m serving.studio [--port N] [--address A]`: the studio behind a port, with the options of options.toml."""
+"""The studio behind a port, with the options of options.toml.
+
+python -m serving.studio [--port N] [--address A] [--host NAME]
+"""
 
 import argparse
 import json
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +31,10 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def arguments(port: int, address: str) -> list[str]:
-    """What Streamlit's own command line is given."""
+def arguments(port: int, address: str, hosts: Sequence[str] = ()) -> list[str]:
+    """What Streamlit's own command line is given. `hosts`: names besides loopback under which it answers."""
     options = tomllib.loads((HERE / "options.toml").read_text(encoding="utf-8"))
+    options["server"]["allowedHosts"] += hosts
     where = [f"--server.port={port}", f"--server.address={address}", f"--browser.serverAddress={address}"]
     return ["run", str(HERE / "app.py"), *flags(options), *where]
 
@@ -42,8 +46,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m serving.studio", description=__doc__)
     parser.add_argument("--port", type=int, default=settings().studio_port)
     parser.add_argument("--address", default="127.0.0.1")
+    parser.add_argument("--host", action="append", default=[], help="Name besides loopback under which it answers.")
     asked = parser.parse_args()
-    sys.exit(streamlit(arguments(asked.port, asked.address), prog_name="kyara studio"))
+    sys.exit(streamlit(arguments(asked.port, asked.address, asked.host), prog_name="kyara studio"))
 
 
 if __name__ == "__main__":

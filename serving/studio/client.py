@@ -21,7 +21,7 @@ MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "gif": "image/gif", "mp
 
 
 class ServiceError(KyaraError):
-    """What the service refused, or that it is not there (code `offline`); `retry_after`: seconds, where waiting helps."""
+    """What the service refused, or that it is not there (`offline`); `retry_after`: seconds, where waiting helps."""
 
     def __init__(self, message: str, *, code: str, hint: str = "", retry_after: int | None = None) -> None:
         super().__init__(message, hint=hint, code=code)
@@ -73,9 +73,7 @@ class Service:
     def model(self) -> Model:
         """What is served now."""
         card, parts = self._json("GET", "/model"), self._json("GET", "/loras")
-        return Model(
-            card, card.get("vocabulary", {}), tuple(parts.get("controls", ())), tuple(parts.get("loras", ()))
-        )
+        return Model(card, card.get("vocabulary", {}), tuple(parts.get("controls", ())), tuple(parts.get("loras", ())))
 
     def read(self, prompt: str) -> dict[str, Any] | None:
         """How a prompt is read, a RobustPrompt as JSON; None where the model gets it as it is typed."""
@@ -85,14 +83,16 @@ class Service:
     def draw(self, request: Mapping[str, Any]) -> Iterator[Preview | Done]:
         """Previews as they come, then what was drawn."""
         timeout = httpx.Timeout(DRAW_SECONDS, connect=CONNECT_SECONDS)
-        with self._asked():
-            with self._http.stream(
+        with (
+            self._asked(),
+            self._http.stream(
                 "POST", "/generate", json=dict(request), headers={"Accept": STREAM}, timeout=timeout
-            ) as response:
-                if response.status_code != 200:
-                    response.read()
-                    raise refused(response)
-                yield from (event_of(*each) for each in events(response.iter_lines()))
+            ) as response,
+        ):
+            if response.status_code != 200:
+                response.read()
+                raise refused(response)
+            yield from (event_of(*each) for each in events(response.iter_lines()))
 
     def _json(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         with self._asked():
@@ -106,7 +106,9 @@ class Service:
         try:
             yield
         except httpx.HTTPError as error:
-            raise ServiceError(f"{self.url} does not answer: {error or type(error).__name__}.", code="offline") from error
+            raise ServiceError(
+                f"{self.url} does not answer: {error or type(error).__name__}.", code="offline"
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise ServiceError(f"{self.url} gave an answer that cannot be read: {error}.", code="foreign") from error
 
@@ -163,4 +165,3 @@ def pictures(done: Done) -> list[tuple[bytes, str]]:
     with zipfile.ZipFile(io.BytesIO(done.content)) as archive:
         names = archive.namelist()
         return [(archive.read(name), MEDIA_TYPES[name.rpartition(".")[2]]) for name in names]
-

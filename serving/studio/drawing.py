@@ -14,7 +14,7 @@ from components.settings import settings
 from serving.studio import gallery, state
 from serving.studio.client import ServiceError, pictures
 from serving.studio.gallery import Kept
-from serving.studio.page import Studio
+from serving.studio.page import Studio, plain
 
 PATIENCE = 20
 """Times that a busy service is asked again."""
@@ -109,7 +109,7 @@ def caption(studio: Studio, picture: Kept) -> None:
     if "seed" in facts:
         st.caption(studio.say("picture.told", seed=facts["seed"], width=facts["width"], height=facts["height"]))
     for warning in facts.get("warnings", ()):
-        st.caption(f":material/info: {warning}")
+        st.caption(f":material/info: {plain(str(warning))}")
 
 
 def actions(studio: Studio, picture: Kept, panel: str) -> None:

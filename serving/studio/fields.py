@@ -9,7 +9,7 @@ from components.image.generation import presets
 from components.image.generation.request import SAMPLERS
 from serving.studio import reading, state
 from serving.studio.client import ServiceError
-from serving.studio.page import Studio
+from serving.studio.page import Studio, plain
 
 OWN = ""
 """Choice of no LoRA: the model's own character."""
@@ -66,9 +66,8 @@ def character(studio: Studio, panel: str) -> None:
     own = {"character": say("character.own", name=studio.model.card.get("name", "")), "style": say("style.own")}
     for place, name in zip(st.columns(2), ("character", "style"), strict=True):
         with place:
-            labels = {OWN: own[name]}
             st.selectbox(
-                say(f"{name}.label"), known, key=f"{panel}.{name}", format_func=lambda each, of=labels: of.get(each, each)
+                say(f"{name}.label"), known, key=f"{panel}.{name}", format_func=lambda each, of=own[name]: each or of
             )
             if state.get(panel, name) != OWN:
                 st.slider(say("lora.weight"), 0.0, 1.5, step=0.05, key=f"{panel}.{name}_weight")
@@ -99,9 +98,7 @@ def details(studio: Studio, panel: str, *, sizes: bool = False, several: bool = 
             say("details.seed"), 0, 2**32 - 1, key=f"{panel}.seed", step=1, placeholder=say("details.any"),
             help=say("details.seed.help"),
         )  # fmt: skip
-        two.number_input(
-            say("details.steps"), 1, 100, key=f"{panel}.steps", step=1, placeholder=say("details.own")
-        )
+        two.number_input(say("details.steps"), 1, 100, key=f"{panel}.steps", step=1, placeholder=say("details.own"))
         st.text_input(say("details.negative"), key=f"{panel}.negative_prompt", help=say("details.negative.help"))
         if not studio.model.distilled:
             one, two = st.columns(2)
@@ -120,12 +117,17 @@ def shared(studio: Studio, panel: str) -> dict[str, Any]:
     """The shared fields as values of a request; what was left open is left out."""
     names = ("prompt", "negative_prompt", "seed", "steps", "guidance_scale", "sampler", "raw", "n")
     values = {name: state.get(panel, name) for name in names}
-    asked = {name: value for name, value in values.items() if value not in (None, "", False) and (name, value) != ("n", 1)}
+    asked = {name: value for name, value in values.items() if not left_open(value) and (name, value) != ("n", 1)}
     if shape := state.get(panel, "shape"):
         asked |= size(studio.model.side, shape)
     if chosen := loras(panel):
         asked["loras"] = chosen
     return asked
+
+
+def left_open(value: Any) -> bool:
+    """Whether a widget holds nothing; 0 is a value."""
+    return value is None or value is False or value == ""
 
 
 def size(side: int, shape: str) -> dict[str, int]:
@@ -168,4 +170,4 @@ def _save(studio: Studio, panel: str, name: str) -> None:
     except KyaraError as error:
         studio.tell(error)
     else:
-        st.success(studio.say("preset.saved", name=name))
+        st.success(studio.say("preset.saved", name=plain(name)))

@@ -38,7 +38,7 @@ def tell(say: Words, error: KyaraError, offered: str | None = None) -> None:
     details = f"{error.message} {hint}".strip()
     st.error(f"{sentence}\n\n{plain(details)}", icon=":material/error:")
     for reading in readings:
-        st.button(reading, key=f"once_offer_{reading}", on_click=_choose, args=(offered, reading))
+        st.button(plain(reading), key=f"once_offer_{reading}", on_click=_choose, args=(offered, reading))
 
 
 def offers(hint: str) -> list[str]:

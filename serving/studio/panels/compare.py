@@ -26,7 +26,7 @@ def show(studio: Studio) -> None:
     """The axes beside the grid."""
     say = studio.say
     state.default(PANEL, x="seed", y=WORDS, x_values="1, 2, 3", y_values=say("compare.words.example"))
-    controls, stage = st.columns([4, 8], gap="large")
+    controls, stage = st.columns([5, 7], gap="large")
     with controls:
         typed = fields.prompt(studio, PANEL)
         axes = (_axis(studio, "x"), _axis(studio, "y"))
@@ -49,7 +49,7 @@ Axis = tuple[str, list[Any]]
 
 def _axis(studio: Studio, name: str) -> Axis:
     say = studio.say
-    one, two = st.columns([4, 6])
+    one, two = st.columns(2)
     known = [each for each in SETTINGS if each != "guidance_scale" or not studio.model.distilled]
     one.selectbox(
         say(f"compare.{name}"), known, key=f"{PANEL}.{name}", format_func=lambda each: say(f"compare.of.{each}")

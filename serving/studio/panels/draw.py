@@ -16,7 +16,7 @@ def show(studio: Studio) -> None:
         typed = fields.prompt(studio, PANEL, examples=True)
         asked = st.button(
             say("draw.go"), type="primary", width="stretch", disabled=not typed, key="draw.once_go",
-           
+
         )  # fmt: skip
         fields.character(studio, PANEL)
         fields.details(studio, PANEL, sizes=True, several=True)

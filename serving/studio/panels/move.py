@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import streamlit as st
@@ -74,10 +75,8 @@ def _slider(studio: Studio, strip: Kept) -> None:
     frames, places = emotions(strip.content, strip.facts)
     picture = st.empty()
     state.default(PANEL, place=50)
-    percent = st.slider(
-        say("move.slider"), 0, 100, key=f"{PANEL}.place", format=" ", label_visibility="collapsed"
-    )
-    words = "".join(f"<span>{studio.model.word(EMOTION, value, say.language)}</span>" for value in known)
+    percent = st.slider(say("move.slider"), 0, 100, key=f"{PANEL}.place", format=" ", label_visibility="collapsed")
+    words = "".join(f"<span>{escape(studio.model.word(EMOTION, value, say.language))}</span>" for value in known)
     st.html(f'<div class="k-moods" aria-hidden="true">{words}</div>')
     image = nearest(frames, places, percent / 100)
     content = sources.png(image)
@@ -129,8 +128,9 @@ def _animation(studio: Studio) -> dict[str, Any] | None:
     one, two = st.columns(2)
     one.slider(say("move.frames"), 4, 32, key=f"{PANEL}.frames")
     two.slider(say("move.fps"), 2, 24, key=f"{PANEL}.fps")
-    st.segmented_control(say("move.format"), ["webp", "gif", "mp4"], key=f"{PANEL}.format", required=True,
-                         format_func=str.upper)
+    st.segmented_control(
+        say("move.format"), ["webp", "gif", "mp4"], key=f"{PANEL}.format", required=True, format_func=str.upper
+    )
     keys = [{"change": {EMOTION: value}} for value in state.get(PANEL, "to")]
     motion = state.get(PANEL, "motion")
     if not keys and motion == "none":

@@ -9,7 +9,7 @@ import streamlit as st
 from components.settings import settings
 from serving.studio import drawing, gallery, state
 from serving.studio.gallery import Kept
-from serving.studio.page import Studio
+from serving.studio.page import Studio, plain
 from serving.studio.words import Words
 
 PANEL = "gallery"
@@ -84,7 +84,7 @@ def _tiles(say: Words, found: Sequence[Kept], chosen: Kept) -> None:
             name = "chosen" if picture.name == chosen.name else "tile"
             with st.container(key=f"{name}_{picture.path.stem}", width=TILE):
                 st.image(picture.content, width=TILE, alt="")
-                label = say("gallery.open", prompt=picture.typed.get("prompt", picture.name))
+                label = say("gallery.open", prompt=plain(picture.typed.get("prompt", picture.name)))
                 st.button(label, key=f"gallery.once_{picture.name}", on_click=_choose, args=(picture.name,))
 
 

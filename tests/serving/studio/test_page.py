@@ -20,7 +20,7 @@ from components.settings import settings
 from flows.package import build
 from flows.ports import HOST, free_port
 from flows.server import Server
-from flows.studio import studio
+from flows.studio import pages
 from serving.studio import gallery
 from serving.studio.__main__ import HERE
 from tests.promoted import home, tiny_recipe, tiny_version
@@ -171,10 +171,13 @@ def test_without_a_service_the_page_says_how_to_start_it(service: str, monkeypat
 
 
 @pytest.fixture(scope="module")
-def page_url(service: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def page_url(service: str) -> Iterator[str]:
+    """As `kyara studio` serves it beside a service that is there."""
     port = free_port()
-    with studio(port, service, tmp_path_factory.mktemp("logs") / "studio.log"):
-        yield f"http://{HOST}:{port}/"
+    lines = pages(port)
+    assert [next(lines), next(lines)] == [f"service  {service}", f"studio   http://{HOST}:{port}"]
+    yield f"http://{HOST}:{port}/"
+    lines.close()
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +249,9 @@ def test_every_panel_at_every_width_light_and_dark(browser: Any, page_url: str, 
                 watched.page.wait_for_timeout(150)
                 assert watched.fits(), (number, width)
                 watched.page.screenshot(path=shots / f"{language}-{number}-{scheme}-{width}.png")
-            colors.add(watched.page.evaluate("() => getComputedStyle(document.querySelector('.stApp')).backgroundColor"))
+            colors.add(
+                watched.page.evaluate("() => getComputedStyle(document.querySelector('.stApp')).backgroundColor")
+            )
     assert len(colors) == 2
     japanese = re.search(r"[぀-ヿ]", watched.page.locator(".st-key-panels").inner_text())
     assert (japanese is not None) == (language == "ja")

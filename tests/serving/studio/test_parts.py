@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,11 @@ def test_shapes_are_sizes_that_a_model_draws(side: int) -> None:
     assert tall["width"] < tall["height"] <= side and not any(value % fields.GRAIN for value in tall.values())
     assert fields.size(side, "wide") == {"width": tall["height"], "height": tall["width"]}
     parse({"prompt": "x", **tall})
+
+
+def test_zero_is_a_value_and_nothing_is_none() -> None:
+    assert not any(map(fields.left_open, (0, 0.0, "0", True)))
+    assert all(map(fields.left_open, (None, "", False)))
 
 
 def test_a_reading_shows_words_mistakes_and_doubt_and_no_markup_of_others() -> None:
@@ -161,20 +168,21 @@ def test_offered_readings_stand_in_a_hint_and_markdown_in_it_is_text() -> None:
 
 def test_streamlit_takes_our_options() -> None:
     assert list(flags({"a": {"b": True, "c": ["x", "y"]}})) == ["--a.b=true", "--a.c=x", "--a.c=y"]
-    given = arguments(8600, "127.0.0.1")
+    given = arguments(8600, "127.0.0.1", ["studio.example"])
     known = {option for command in [streamlit.commands["run"]] for each in command.params for option in each.opts}
     assert {each.partition("=")[0] for each in given if each.startswith("--")} <= known
-    for wanted in ("--browser.gatherUsageStats=false", "--server.enableXsrfProtection=true", "--server.headless=true"):
+    for wanted in (
+        "--browser.gatherUsageStats=false",
+        "--server.enableXsrfProtection=true",
+        "--server.allowedHosts=studio.example",
+    ):
         assert wanted in given
 
 
 def test_the_studio_holds_no_model() -> None:
-    import subprocess
-    import sys
-
-    code = "import sys, serving.studio.panels; print([m for m in ('torch', 'diffusers', 'bentoml') if m in sys.modules])"
+    code = "import sys, serving.studio.panels; print({'torch', 'diffusers', 'bentoml'} & sys.modules.keys())"
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert made.stdout.strip() == "[]"
+    assert made.stdout.strip() == "set()"
 
 
 def test_pngs_survive_the_way_through_a_data_url() -> None:
