@@ -8,7 +8,7 @@ import logging
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -16,13 +16,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from components.errors import KyaraError, RequestError
-from serving import drawing, information, pages
+from components.plugins import resolve
+from serving import drawing, information, pages, tasks
+from serving.bundled import PRODUCT
 from serving.documents import describe
 from serving.errors import MethodError, NotFoundError, answer, unexpected_error
 
 logger = logging.getLogger("bentoml.kyara")
 
-ROUTERS = (drawing.router, information.router, pages.router)
+ROUTERS = (drawing.router, tasks.router, information.router, pages.router)
 
 
 def build() -> FastAPI:
@@ -33,7 +35,7 @@ def build() -> FastAPI:
         description="Pictures of one character or style, by every mode of the model. Errors have one shape.",
         redoc_url=None,
     )
-    for router in ROUTERS:
+    for router in routers():
         application.include_router(router)
     application.add_exception_handler(KyaraError, _refused)
     application.add_exception_handler(RequestValidationError, _invalid)
@@ -41,6 +43,16 @@ def build() -> FastAPI:
     application.add_exception_handler(Exception, _failed)
     application.openapi = describe(application)  # type: ignore[method-assign]
     return application
+
+
+def routers() -> list[APIRouter]:
+    """Ours, and those that the product has besides."""
+    return [*ROUTERS, *map(resolve, PRODUCT.APIS)]
+
+
+def paths() -> list[str]:
+    """Every path of the routers."""
+    return [path for router in routers() for route in router.routes if (path := getattr(route, "path", None))]
 
 
 async def _refused(_: Request, error: Any) -> Response:

@@ -26,10 +26,12 @@ class Drain:
 
     Args:
         open: how many accepted requests are not answered yet.
+        begun: called when it begins to end.
     """
 
-    def __init__(self, open: Callable[[], int]) -> None:
+    def __init__(self, open: Callable[[], int], begun: Callable[[], None] = lambda: None) -> None:
         self.open = open
+        self.begun = begun
         self.draining = False
         self._task: asyncio.Task[None] | None = None
 
@@ -53,7 +55,8 @@ class Drain:
         """Take nothing new from now on; `end` is called when nothing is open any more."""
         if not self.draining:
             self.draining = True
-            logger.info("draining: %d requests are open", self.open())
+            self.begun()
+            logger.info("draining: %d requests and tasks are open", self.open())
             self._task = asyncio.create_task(self._drained(end))
 
     async def _drained(self, end: Callable[[], None]) -> None:

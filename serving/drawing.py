@@ -1,4 +1,4 @@
-"""What draws: POST /generate takes any mode by its field, and each row of the product's table has a route of its own."""
+"""What draws: POST /generate takes any mode by its field, and each row of the product's table has its own route."""
 
 import logging
 from typing import Any
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.body_limit import parse
+from serving.body_limit import read
 from serving.bundled import PRODUCT
 from serving.documents import documented
 from serving.errors import CLIENT_GONE
@@ -52,7 +52,7 @@ def answered(answer: Answer) -> Response:
 
 def _add(path: str, schema: type[BaseModel]) -> None:
     async def draw(http: Request) -> Response:
-        return await respond(parse(schema, await http.body()), http)
+        return await respond(await read(schema, http), http)
 
     router.add_api_route(path, draw, methods=["POST"], name=path.strip("/"), **documented(schema))
 

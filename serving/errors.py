@@ -14,6 +14,7 @@ STATUS = {
     "key": 401,
     "foreign_origin": 403,
     "not_found": 404,
+    "model_not_found": 404,
     "method": 405,
     "timeout": 408,
     "too_large": 413,
@@ -79,6 +80,34 @@ class NotReadyError(BusyError):
     code = "not_ready"
 
 
+class RateError(BusyError):
+    """A key asked more often than it may."""
+
+    code = "rate"
+
+    def __init__(self, per_minute: float, retry_after: int) -> None:
+        super().__init__(f"this key may ask {per_minute:g} times a minute.", retry_after=retry_after)
+
+
+class KeyRefusedError(KyaraError):
+    """No key, or a wrong one."""
+
+    code = "key"
+
+    def __init__(self, message: str) -> None:
+        hint = "Send Authorization: Bearer KEY, with a key of the file that KYARA_KEYS names."
+        super().__init__(message, hint=hint)
+
+
+class SlowBodyError(KyaraError):
+    """A request whose body did not come in time."""
+
+    code = "timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the request body did not arrive within {seconds:g} s.", hint="Send it in one go.")
+
+
 class DrainingError(BusyError):
     """The service is ending; another one takes its place."""
 
@@ -92,6 +121,25 @@ class NotFoundError(KyaraError):
     """There is nothing of that name or under that path."""
 
     code = "not_found"
+
+
+class UnfinishedError(KyaraError):
+    """A task whose answer is asked for before its end."""
+
+    code = "unfinished"
+    retryable = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"task {name!r} has no answer yet.", hint="Ask for its status, and again later.")
+
+
+class CanceledError(KyaraError):
+    """A task that was stopped."""
+
+    code = "canceled"
+
+    def __init__(self) -> None:
+        super().__init__("the task was cancelled.", hint="Submit it again.")
 
 
 class MethodError(KyaraError):
@@ -126,6 +174,8 @@ def body_of(error: KyaraError) -> dict[str, Any]:
 def answer(error: KyaraError) -> JSONResponse:
     """The error as a response, with Retry-After where waiting helps."""
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, BusyError) else {}
+    if isinstance(error, KeyRefusedError):
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body_of(error), status_code=status_of(error), headers=headers)
 
 

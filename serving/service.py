@@ -15,21 +15,31 @@ from starlette.middleware.cors import CORSMiddleware
 
 from components.origins import TrustedOriginMiddleware
 from components.settings import settings
-from serving.application import build
+from serving.admission import AdmissionMiddleware
+from serving.api.error_shapes import ErrorShapesMiddleware
+from serving.application import build, paths
 from serving.body_limit import BodyLimitMiddleware
 from serving.bundled import BUNDLED, PRODUCT
 from serving.champion import Champion, Served
 from serving.drain import Drain
-from serving.drawing import respond
 from serving.errors import NotReadyError, answer
-from serving.front import FrontMiddleware
+from serving.front import THEIRS, FrontMiddleware
+from serving.keys import open_keys
+from serving.logs import configure
+from serving.observing import HEADER as REQUEST_ID_HEADER
+from serving.observing import ObserveMiddleware, Visits
 from serving.request_queue import RequestQueue
+from serving.submitting import DEADLINE, Submit
+from serving.tasks import Tasks
 
 logger = logging.getLogger("bentoml.kyara")
 
-# BentoML's own, which knows nothing of streams: beyond any of ours.
-TIMEOUT_SECONDS = 3600 * 24
+# BentoML's own, to the first byte: beyond ours, and no longer, for it keeps a timer for every request.
+TIMEOUT_SECONDS = settings().request_seconds + settings().body_seconds + 60
+PROBES = ("/livez", "/readyz")
+FORMS = ("/v1/images/edits",)
 application = build()
+visits = Visits()
 
 
 class Kyara:
@@ -38,16 +48,21 @@ class Kyara:
     def __init__(self) -> None:
         self.champion = Champion(self.load, pinned=BUNDLED.model, watched=BUNDLED.watched)
         self.queue = RequestQueue(BUNDLED.max_concurrency, self.parallel)
-        self.drain = Drain(lambda: self.queue.depth)
+        self.tasks = Tasks(settings().tasks_kept, settings().tasks_kept_seconds)
+        self.drain = Drain(lambda: visits.inside + self.tasks.open, visits.close)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Begin to load; `/livez` answers meanwhile."""
         from serving.metrics import Metrics
-        from serving.submitting import Submit
 
-        metrics = Metrics()
+        configure(settings().log_format)
+        metrics = Metrics(paths())
+        metrics.watch(lambda: self.queue.depth, lambda: self.queue.busy, lambda: len(self.tasks))
+        visits.count, visits.told = metrics.ended, metrics.refresh
         application.state.submit = Submit(self.served, self.queue, metrics, self.drain)
+        application.state.tasks = self.tasks
+        application.openapi()  # made once, before anybody waits
         self.drain.listen()
         self._watch = asyncio.create_task(self.champion.watch(metrics.serves))
 
@@ -72,29 +87,38 @@ class Kyara:
 
     def parallel(self) -> int:
         """Generations at once that the model of this moment can draw."""
-        return int(getattr(self.champion.current and self.champion.current.generator, "parallel", 1))
+        return 1 if self.champion.current is None else self.champion.current.generator.parallel
 
     @bentoml.task(route="/generate", input_spec=PRODUCT.Request)  # type: ignore[untyped-decorator]
     async def generate(self, ctx: bentoml.Context, **fields: Any) -> Annotated[bytes, ContentType(PRODUCT.MEDIA_TYPE)]:
-        """What BentoML's schema and client know of; over HTTP the routes of `serving.drawing` come first."""
-        response = await respond(PRODUCT.Request.model_validate(fields), ctx.request)
-        return response  # type: ignore[return-value]  # BentoML passes a ready response on
+        """For BentoML's schema, its client, and services in the same process; HTTP comes by `serving.drawing`."""
+        submit: Submit = application.state.submit
+        return (await submit(PRODUCT.Request.model_validate(fields), ctx.request)).content
 
 
-kyara: Any = bentoml.service(Kyara, name="kyara", workers=1, traffic={"timeout": TIMEOUT_SECONDS})
+kyara: Any = bentoml.service(
+    Kyara,
+    name="kyara",
+    workers=1,
+    traffic={"timeout": TIMEOUT_SECONDS},
+    logging={"access": {"enabled": False}},  # ours tells more
+)
+kyara.add_asgi_middleware(ObserveMiddleware, visits=visits, quiet=(*PROBES, *THEIRS))
+kyara.add_asgi_middleware(ErrorShapesMiddleware)
 kyara.add_asgi_middleware(
     TrustedOriginMiddleware,
     refuse=answer,
     hosts=settings().allowed_hosts,
     origins=settings().allowed_origins,
-    any_host=("/livez", "/readyz"),
+    any_host=PROBES,
 )
 kyara.add_asgi_middleware(
     CORSMiddleware,
     allow_origins=settings().allowed_origins,
-    allow_methods=("GET", "POST"),
-    allow_headers=("Content-Type",),
+    allow_methods=("GET", "POST", "PUT"),
+    allow_headers=("Authorization", "Content-Type", DEADLINE, REQUEST_ID_HEADER, "X-API-Key"),
     expose_headers=("*",),
 )
-kyara.add_asgi_middleware(BodyLimitMiddleware)
-kyara.add_asgi_middleware(FrontMiddleware, ours=application)
+kyara.add_asgi_middleware(AdmissionMiddleware, keys=open_keys(settings()), free=PROBES)
+kyara.add_asgi_middleware(BodyLimitMiddleware, seconds=settings().body_seconds, forms=FORMS)
+kyara.add_asgi_middleware(FrontMiddleware, ours=application, before=visits.tell)

@@ -1,8 +1,8 @@
 """The one way from a request to its answer, for every route whatever its shape.
 
-    submit = submit_of(http)
-    answer = await submit(request, http)                          Done, with the model that drew it
-    async for event in submit.events(request, http): ...          Preview, …, then the same answer
+submit = submit_of(http)
+answer = await submit(request, http)                          Done, with the model that drew it
+async for event in submit.events(request, http): ...          Preview, …, then the same answer
 """
 
 import time

@@ -4,8 +4,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.storage import Postgres
 
 # Before anything imports prefect or mlflow: they read the environment once.
 _HOME = tempfile.TemporaryDirectory(prefix="kyara-tests-")
@@ -64,3 +68,12 @@ def prefect_server() -> Iterator[None]:
         warnings.simplefilter("ignore")
         with prefect_test_harness(server_startup_timeout=120):
             yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> "Iterator[Postgres]":
+    """One PostgreSQL server for the session; tests make databases of their own. Skips where it is not installed."""
+    from tests.storage import postgres
+
+    with postgres() as server:
+        yield server

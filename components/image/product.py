@@ -44,7 +44,8 @@ JUDGE = "judge"
 ROUTES = {mode.route: mode.request for mode in MODES.values()}
 MEDIA_TYPE = "image/png"
 REGISTERED = (LORA, LCM)
-REQUIREMENTS = ("accelerate",)  # diffusers loads with it where it is there
+REQUIREMENTS = ("accelerate", "python-multipart")  # diffusers loads with the one, starlette reads forms with the other
+APIS = ("serving.api.openai_routes:router", "serving.api.a1111_routes:router")
 HEADLINES = (
     ("lora.style", "style", "%"),
     ("fidelity.adherence_ratio", "fidelity", "%"),
@@ -64,6 +65,7 @@ PICTURES = (
 )
 
 __all__ = [
+    "APIS",
     "MEDIA_TYPE",
     "PICTURES",
     "REGISTERED",
@@ -128,7 +130,7 @@ def load(folder: Path, options: Mapping[str, Any] | None = None) -> "ImageGenera
     from components.image.generator import ImageGenerator
 
     package = ImagePackage.model_validate(dict(options or {}))
-    return ImageGenerator.load(folder, package.engine, package.precision, package.max_error)
+    return ImageGenerator.load(folder, package.engine, package.precision, package.max_error, parallel=package.parallel)
 
 
 def measured_again(recipe: ImageRecipe, folder: Path) -> tuple[EvaluateConfig, Mapping[str, Path]]:

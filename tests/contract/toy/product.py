@@ -17,7 +17,7 @@ class Request(Frozen):
     count: int = 1
 
 
-ROUTES = {"/letters": Request}
+ROUTES, APIS = {"/letters": Request}, ()
 
 
 def assemble(recipe: Any, outputs: Mapping[str, Path], out: Path, *, version: str, parents: Any) -> Artifact:
@@ -30,6 +30,9 @@ def assemble(recipe: Any, outputs: Mapping[str, Path], out: Path, *, version: st
 
 
 class Letters:
+    parallel = 1
+    counters: Mapping[str, int] = {}
+
     def __init__(self, folder: Path) -> None:
         self.card = {
             **json.loads((folder / "card.json").read_text()),
