@@ -125,9 +125,11 @@ def actions(studio: Studio, picture: Kept, panel: str) -> None:
                 say("picture.edit"), icon=":material/brush:", key=f"{key}_edit", on_click=state.take,
                 args=(picture, "edit"),
             )  # fmt: skip
-        st.button(
-            say("picture.again"), icon=":material/replay:", key=f"{key}_again", on_click=again, args=(picture, panel)
-        )
+        if picture.facts:
+            st.button(
+                say("picture.again"), icon=":material/replay:", key=f"{key}_again", on_click=again,
+                args=(picture, panel),
+            )  # fmt: skip
 
 
 def again(picture: Kept, panel: str) -> None:

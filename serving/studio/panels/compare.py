@@ -146,7 +146,7 @@ def table(xs: Sequence[Any], ys: Sequence[Any], rows: Sequence[Sequence[bytes]])
 
 
 def composed(xs: Sequence[Any], ys: Sequence[Any], rows: Sequence[Sequence[bytes]]) -> bytes:
-    """The whole grid as one PNG file; its font has Latin letters only, so that other labels are numbers."""
+    """The whole grid as one PNG file; its font has Latin letters only, so that an axis in others has no labels."""
     pictures = []
     for row in rows:
         opened = []
@@ -158,4 +158,5 @@ def composed(xs: Sequence[Any], ys: Sequence[Any], rows: Sequence[Sequence[bytes
 
 
 def _labels(found: Sequence[Any]) -> list[str]:
-    return [str(each) if str(each).isascii() else str(place) for place, each in enumerate(found, 1)]
+    texts = [str(each) for each in found]
+    return texts if all(map(str.isascii, texts)) else []

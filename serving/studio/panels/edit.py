@@ -22,7 +22,7 @@ def show(studio: Studio) -> None:
     with controls:
         picture = sources.choose(studio, PANEL)
         st.segmented_control(
-            say("edit.tool"), list(TOOLS), key=f"{PANEL}.mode", required=True, width="stretch",
+            say("edit.tool"), list(TOOLS), key=f"{PANEL}.mode", required=True, width="stretch", wrap=True,
             format_func=lambda each: say(f"edit.{each}"),
         )  # fmt: skip
     if picture is None:

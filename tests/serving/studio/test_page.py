@@ -218,7 +218,8 @@ class Watched:
         self.settle()
 
     def settle(self) -> None:
-        self.page.wait_for_function("() => !document.querySelector('[data-test-script-state=\"running\"]')")
+        busy = '[data-test-script-state="running"], [data-testid="stSkeleton"]'
+        self.page.wait_for_function("busy => !document.querySelector(busy)", arg=busy)
         self.page.wait_for_timeout(300)
 
     def panel(self, number: int) -> None:
