@@ -29,7 +29,8 @@ def _chips(draft: Mapping[str, Any], model: Model, say: Words) -> Iterator[str]:
         attribute, value = str(each["attribute"]), str(each["value"])
         sure = float(each.get("probability", 1)) >= DOUBT
         others = [model.word(attribute, other, say.language) for other in each.get("alternatives", ())]
-        doubt = "" if sure or not others else f" <em>{escape(say('reading.or', others='・'.join(others[:2])))}</em>"
+        told = escape(say("reading.or", others="・".join(others[:2])))
+        doubt = "" if sure or not others else f" <em>{told}</em>"
         word = escape(model.word(attribute, value, say.language))
         style = "k-chip" if sure else "k-chip k-doubt"
         yield f'<span class="{style}"><small>{escape(say.attribute(attribute))}</small>{word}{doubt}</span>'

@@ -36,10 +36,11 @@ def test_every_text_is_used_and_every_used_one_is_there() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in STUDIO.rglob("*.py"))
     literal = set(re.findall(r'(?:say|blank)\(\s*"([\w.]+)"', source))
     assert literal <= known
-    families = {key.partition("{")[0] for key in re.findall(r'f"([\w.]+\{\w+\}[\w.{}]*)"', source)}
     quoted = set(re.findall(r'"([a-z]+(?:\.[\w]+)+|title|panels|language)"', source))
-    free = ("attribute.", "mode.")
-    assert {key for key in known - literal - quoted if not key.startswith((*families - {""}, *free))} == set()
+    formed = {re.sub(r"\\{.+?\\}", r"[\\w.]+", re.escape(text)) for text in re.findall(r'f"([\w.{}\[\]]+)"', source)}
+    formed = {text for text in formed if re.search("[a-z]{3}", text.replace("[\\w.]+", ""))} | {"attribute.+", "mode.+"}
+    unused = {key for key in known - literal - quoted if not any(re.fullmatch(text, key) for text in formed)}
+    assert unused == set()
 
 
 def test_every_attribute_of_the_embedded_world_has_a_name() -> None:
