@@ -129,7 +129,8 @@ def refused(response: httpx.Response) -> ServiceError:
 
 def events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Server-sent events as name and JSON. Comments and fields besides `event` and `data` are passed over."""
-    name, data = "message", []
+    name = "message"
+    data: list[str] = []
     for line in lines:
         if not line:
             if data:

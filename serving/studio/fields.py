@@ -1,5 +1,6 @@
 """Controls that several panels share, and what they make of a request. A field's key is `<panel>.<field>`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -64,11 +65,13 @@ def character(studio: Studio, panel: str) -> None:
         if state.get(panel, name) not in known:
             state.put(panel, **{name: OWN})
     own = {"character": say("character.own", name=studio.model.card.get("name", "")), "style": say("style.own")}
+
+    def named(label: str) -> Callable[[str], str]:
+        return lambda name: name or label
+
     for place, name in zip(st.columns(2), ("character", "style"), strict=True):
         with place:
-            st.selectbox(
-                say(f"{name}.label"), known, key=f"{panel}.{name}", format_func=lambda each, of=own[name]: each or of
-            )
+            st.selectbox(say(f"{name}.label"), known, key=f"{panel}.{name}", format_func=named(own[name]))
             if state.get(panel, name) != OWN:
                 st.slider(say("lora.weight"), 0.0, 1.5, step=0.05, key=f"{panel}.{name}_weight")
 

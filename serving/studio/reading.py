@@ -33,7 +33,9 @@ def _chips(draft: Mapping[str, Any], model: Model, say: Words) -> Iterator[str]:
         doubt = "" if sure or not others else f" <em>{told}</em>"
         word = escape(model.word(attribute, value, say.language))
         style = "k-chip" if sure else "k-chip k-doubt"
-        yield f'<span class="{style}"><small>{escape(say.attribute(attribute))}</small>{word}{doubt}</span>'
+        name = escape(say.attribute(attribute))
+        label = "" if name == word else f"<small>{name}</small>"
+        yield f'<span class="{style}">{label}{word}{doubt}</span>'
     for word in (draft.get("subject"), *draft.get("extra", ()), *draft.get("quality", ())):
         if word:
             yield f'<span class="k-chip k-free">{escape(str(word))}</span>'

@@ -7,7 +7,7 @@ import streamlit as st
 from PIL import Image
 
 from components.errors import RequestError
-from components.image.generation.pictures import decoded, picture_of
+from components.image.generation.pictures import decoded, decoded_mask, picture_of
 from components.settings import settings
 from serving.studio import gallery, state
 from serving.studio.fields import GRAIN
@@ -60,6 +60,11 @@ def data_url(content: bytes) -> str:
 def of_data_url(url: str) -> bytes:
     """The file of a data URL."""
     return base64.b64decode(url.partition(",")[2])
+
+
+def mask(content: bytes, size: tuple[int, int]) -> bytes:
+    """A file that marks a place, as large as the picture that it marks. Raises RequestError."""
+    return png(decoded_mask(picture_of(content), "mask").resize(size))
 
 
 def png(image: Image.Image) -> bytes:

@@ -59,24 +59,33 @@ def _plain(picture: bytes) -> dict[str, Any]:
 def _brushed(studio: Studio, picture: bytes) -> dict[str, Any] | None:
     """What was marked: by the brush, as a file, or as a box; None: nothing yet."""
     image = sources.opened(picture)
-    width, height = image.size
-    sheet = Sheet("brush", width, height, sources.data_url(sources.png(image)))
+    sheet = Sheet("brush", *image.size, sources.data_url(sources.png(image)))
     try:
         mask = canvas(sheet, studio.say, "edit.once_canvas")
     except RequestError as error:
         studio.tell(error)
         mask = None
     with st.expander(studio.say("edit.otherwise"), icon=":material/crop:"):
-        given = st.file_uploader(studio.say("edit.mask"), ["png"], key="edit.once_mask")
-        state.default(PANEL, boxed=False, across=(25, 75), down=(25, 75))
-        boxed = st.checkbox(studio.say("edit.box"), key=f"{PANEL}.boxed")
-        across = st.slider(studio.say("edit.across"), 0, 100, key=f"{PANEL}.across", disabled=not boxed)
-        down = st.slider(studio.say("edit.down"), 0, 100, key=f"{PANEL}.down", disabled=not boxed)
+        otherwise = _otherwise(studio, image.size)
+    return otherwise or (None if mask is None else {"mask": sources.text(mask)})
+
+
+def _otherwise(studio: Studio, size: tuple[int, int]) -> dict[str, Any]:
+    """A box or a file instead of the brush; empty where neither is given."""
+    given = st.file_uploader(studio.say("edit.mask"), ["png"], key="edit.once_mask")
+    state.default(PANEL, boxed=False, across=(25, 75), down=(25, 75))
+    boxed = st.checkbox(studio.say("edit.box"), key=f"{PANEL}.boxed")
+    st.slider(studio.say("edit.across"), 0, 100, key=f"{PANEL}.across", disabled=not boxed)
+    st.slider(studio.say("edit.down"), 0, 100, key=f"{PANEL}.down", disabled=not boxed)
     if boxed:
-        return {"box": box((width, height), across, down)}
-    if given is not None:
-        mask = given.getvalue()
-    return None if mask is None else {"mask": sources.text(mask)}
+        return {"box": box(size, state.get(PANEL, "across"), state.get(PANEL, "down"))}
+    if given is None:
+        return {}
+    try:
+        return {"mask": sources.text(sources.mask(given.getvalue(), size))}
+    except RequestError as error:
+        studio.tell(error)
+        return {}
 
 
 def box(size: tuple[int, int], across: tuple[int, int], down: tuple[int, int]) -> list[int]:
@@ -123,15 +132,19 @@ def _change(studio: Studio) -> dict[str, Any] | None:
 
 def _values(studio: Studio, known: Mapping[str, Any]) -> dict[str, str]:
     say, model = studio.say, studio.model
-    chosen = {}
+
+    def named(attribute: str) -> Callable[[str], str]:
+        return lambda value: model.word(attribute, value, say.language) or say("edit.unchanged")
+
     columns = st.columns(2)
     for place, attribute in enumerate(known):
         state.default(PANEL, **{f"to_{attribute}": UNCHANGED})
         with columns[place % 2]:
-            chosen[attribute] = st.selectbox(
+            st.selectbox(
                 say.attribute(attribute), [UNCHANGED, *known[attribute]], key=f"{PANEL}.to_{attribute}",
-                format_func=lambda value, of=attribute: model.word(of, value, say.language) or say("edit.unchanged"),
+                format_func=named(attribute),
             )  # fmt: skip
+    chosen = {attribute: str(state.get(PANEL, f"to_{attribute}")) for attribute in known}
     return {attribute: value for attribute, value in chosen.items() if value}
 
 

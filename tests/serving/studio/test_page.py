@@ -23,7 +23,9 @@ from flows.server import Server
 from flows.studio import pages
 from serving.studio import gallery
 from serving.studio.__main__ import HERE
+from tests.controlnets import loud_controlnet
 from tests.promoted import home, tiny_recipe, tiny_version
+from tests.tiny import tiny_sd15
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 WIDTHS = (390, 820, 1440)
@@ -33,7 +35,10 @@ browsing = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installe
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with home(tmp_path_factory.mktemp("studio")):
+    with home(tmp_path_factory.mktemp("studio")) as folder_of_all:
+        pose = loud_controlnet(tiny_sd15(), folder_of_all / "nets" / "pose", "pose")
+        os.environ["KYARA_CONTROLNETS"] = str(pose)
+        settings.cache_clear()
         models = settings().models_dir
         folder = tiny_version(models, "1")
         point(folder.parent, "1")
@@ -137,12 +142,22 @@ def test_a_grid_holds_every_combination(service: str) -> None:
     assert html(test).count("<img") == 6
 
 
-def test_a_model_without_a_controlnet_says_how_to_train_one(service: str) -> None:
+def test_a_pose_steers_and_a_kind_without_a_controlnet_says_how_to_train_one(service: str) -> None:
     test = run("en")
     test.session_state["page"] = "guide"
     test.run()
+    test.text_area(key="guide.prompt").set_value("pink hair")
+    test.run()
     assert "kyara produce control-sketch" in test.info[0].value
     assert button(test, "guide.once_go").disabled
+    test.session_state["guide.kind"] = "pose"
+    test.run()
+    assert not test.info
+    test.slider(key="guide.tilt").set_value(-20)
+    button(test, "guide.once_go").click()
+    test.run()
+    assert not test.exception and not test.error
+    assert gallery.kept(settings().gallery_dir)[0].facts["mode"] == "control"
 
 
 def test_what_the_service_refuses_is_told_in_a_sentence(service: str) -> None:

@@ -113,6 +113,7 @@ def test_uploads_are_brought_to_what_the_model_draws() -> None:
     assert sources.fitted(small, 128) is small
     with pytest.raises(RequestError):
         sources.fitted(b"no picture", 128)
+    assert sources.opened(sources.mask(photo, (128, 96))).size == (128, 96)
 
 
 def test_a_box_is_never_empty() -> None:
