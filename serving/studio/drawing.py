@@ -1,9 +1,9 @@
 """A picture while it is drawn, and what was drawn: the large side of every panel."""
 
-import base64
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from html import escape
 from typing import Any
 
 import streamlit as st
@@ -11,7 +11,7 @@ import streamlit as st
 from components.contracts import Done, Preview
 from components.errors import KyaraError
 from components.settings import settings
-from serving.studio import gallery, state
+from serving.studio import gallery, sources, state
 from serving.studio.client import ServiceError, pictures
 from serving.studio.gallery import Kept
 from serving.studio.page import Studio, plain
@@ -43,9 +43,7 @@ def _last(studio: Studio, request: Mapping[str, Any], bar: Any, picture: Any, no
             return event
         bar.progress(min(event.done / max(event.total, 1), 1.0), studio.say("draw.working"))
         if event.content:
-            # Inside the page: a file of its own would be gone before a slow browser asks for it.
-            source = f"data:image/png;base64,{base64.b64encode(event.content).decode('ascii')}"
-            picture.html(f'<img class="k-live" src="{source}" alt="{studio.say("draw.working")}">')
+            picture.html(image(event.content, "image/png", studio.say("draw.working")))
     raise ServiceError("the service ended without a picture.", code="foreign")
 
 
@@ -100,7 +98,15 @@ def view(picture: Kept) -> None:
     if picture.media_type.startswith("video/"):
         st.video(picture.content, loop=True, autoplay=True, muted=True)
     else:
-        st.image(picture.content, width="stretch", alt=picture.typed.get("prompt", picture.name))
+        st.html(image(picture.content, picture.media_type, picture.typed.get("prompt", picture.name)))
+
+
+def image(content: bytes, media_type: str, alt: str) -> str:
+    """A picture as HTML, its very bytes: `st.image` makes a JPEG of a PNG, and of an animation its first frame.
+
+    It lies inside the page: a file of its own may be gone before a slow browser asks for it.
+    """
+    return f'<img class="k-picture" src="{sources.data_url(content, media_type)}" alt="{escape(alt, quote=True)}">'
 
 
 def caption(studio: Studio, picture: Kept) -> None:

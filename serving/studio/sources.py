@@ -52,9 +52,9 @@ def text(content: bytes) -> str:
     return str(picture_of(content))
 
 
-def data_url(content: bytes) -> str:
-    """A PNG file that a page shows without asking for it."""
-    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+def data_url(content: bytes, media_type: str = "image/png") -> str:
+    """A picture that a page shows without asking for it."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def of_data_url(url: str) -> bytes:

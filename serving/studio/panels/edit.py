@@ -52,7 +52,7 @@ def show(studio: Studio) -> None:
 
 
 def _plain(picture: bytes) -> dict[str, Any]:
-    st.image(picture, width="stretch", alt="")
+    st.html(drawing.image(picture, "image/png", ""))
     return {}
 
 

@@ -80,7 +80,7 @@ def _slider(studio: Studio, strip: Kept) -> None:
     st.html(f'<div class="k-moods" aria-hidden="true">{words}</div>')
     image = nearest(frames, places, percent / 100)
     content = sources.png(image)
-    picture.image(content, width="stretch", alt=strip.typed.get("prompt", ""))
+    picture.html(drawing.image(content, "image/png", strip.typed.get("prompt", "")))
     with st.container(horizontal=True):
         st.download_button(
             say("picture.save"), content, "kyara-emotion.png", "image/png", icon=":material/download:",

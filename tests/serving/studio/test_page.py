@@ -235,6 +235,7 @@ class Watched:
     def settle(self) -> None:
         busy = '[data-test-script-state="running"], [data-testid="stSkeleton"]'
         self.page.wait_for_function("busy => !document.querySelector(busy)", arg=busy)
+        self.page.wait_for_function("() => [...document.images].every(image => image.complete)")
         self.page.wait_for_timeout(300)
 
     def panel(self, number: int) -> None:
