@@ -68,7 +68,9 @@ class Service:
         self.url = url
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
+        # Connections end with their answers: nothing is left open when the page ends, and none is stale after a while.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, limits=limits, trust_env=False)
 
     def model(self) -> Model:
         """What is served now."""
