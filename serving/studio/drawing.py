@@ -126,7 +126,7 @@ def actions(studio: Studio, picture: Kept, panel: str) -> None:
             say("picture.save"), picture.content, f"kyara-{picture.name}", picture.media_type, key=f"{key}_save",
             icon=":material/download:", on_click="ignore",
         )  # fmt: skip
-        if picture.media_type == "image/png":
+        if picture.media_type == "image/png" and picture.facts.get("mode", "interpolate") != "interpolate":
             st.button(
                 say("picture.edit"), icon=":material/brush:", key=f"{key}_edit", on_click=state.take,
                 args=(picture, "edit"),

@@ -12,6 +12,8 @@ from serving.studio.page import Studio
 
 PANEL = "edit"
 UNCHANGED = ""
+EMOTION = "expression"
+"""The attribute that comes first: emotions."""
 
 
 def show(studio: Studio) -> None:
@@ -137,7 +139,7 @@ def _values(studio: Studio, known: Mapping[str, Any]) -> dict[str, str]:
         return lambda value: model.word(attribute, value, say.language) or say("edit.unchanged")
 
     columns = st.columns(2)
-    for place, attribute in enumerate(known):
+    for place, attribute in enumerate(sorted(known, key=lambda name: name != EMOTION)):
         state.default(PANEL, **{f"to_{attribute}": UNCHANGED})
         with columns[place % 2]:
             st.selectbox(

@@ -12,9 +12,9 @@ from serving.studio import drawing, fields, sources, state
 from serving.studio.client import Model
 from serving.studio.gallery import Kept
 from serving.studio.page import Studio
+from serving.studio.panels.edit import EMOTION
 
 PANEL = "move"
-EMOTION = "expression"
 MOODS = ("angry", "cry", "sad", "frown", "neutral", "smile", "laugh")
 """From dark to bright: the order of the slider; what a model knows besides stands at the end."""
 FRAMES = 9
