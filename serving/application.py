@@ -17,14 +17,15 @@ from starlette.responses import Response
 
 from components.errors import KyaraError, RequestError
 from components.plugins import resolve
-from serving import drawing, information, pages, tasks
+from serving import drawing, information, pages, task_routes
 from serving.bundled import PRODUCT
 from serving.documents import describe
-from serving.errors import MethodError, NotFoundError, answer, unexpected_error
+from serving.errors import CLIENT_GONE, MethodError, NotFoundError, answer, unexpected_error
+from serving.request_queue import GoneError
 
 logger = logging.getLogger("bentoml.kyara")
 
-ROUTERS = (drawing.router, tasks.router, information.router, pages.router)
+ROUTERS = (drawing.router, task_routes.router, information.router, pages.router)
 
 
 def build() -> FastAPI:
@@ -40,6 +41,7 @@ def build() -> FastAPI:
     application.add_exception_handler(KyaraError, _refused)
     application.add_exception_handler(RequestValidationError, _invalid)
     application.add_exception_handler(HTTPException, _unrouted)
+    application.add_exception_handler(GoneError, _gone)
     application.add_exception_handler(Exception, _failed)
     application.openapi = describe(application)  # type: ignore[method-assign]
     return application
@@ -70,6 +72,11 @@ async def _unrouted(http: Request, error: Any) -> Response:
         response.headers.update(error.headers or {})
         return response
     return answer(NotFoundError(f"there is no {http.url.path[:200]!r}.", hint="See /docs."))
+
+
+async def _gone(_: Request, __: Any) -> Response:
+    logger.info("the client left; its generation was stopped")
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _failed(_: Request, error: Exception) -> Response:

@@ -1,6 +1,5 @@
 """What draws: POST /generate takes any mode by its field, and each row of the product's table has its own route."""
 
-import logging
 from typing import Any
 from urllib.parse import quote
 
@@ -12,12 +11,8 @@ from starlette.responses import Response
 from serving.body_limit import read
 from serving.bundled import PRODUCT
 from serving.documents import documented
-from serving.errors import CLIENT_GONE
-from serving.request_queue import GoneError
 from serving.streaming import stream, wants_events
 from serving.submitting import Answer, submit_of
-
-logger = logging.getLogger("bentoml.kyara")
 
 ROUTES: dict[str, type[BaseModel]] = {"/generate": PRODUCT.Request, **PRODUCT.ROUTES}
 TOLD = ("prompt", "seed", "confidence")
@@ -31,11 +26,7 @@ async def respond(request: Any, http: Request) -> Response:
     submit = submit_of(http)
     if wants_events(http):
         return stream(submit, request, http)
-    try:
-        return answered(await submit(request, http))
-    except GoneError:
-        logger.info("the client left; its generation was stopped")
-        return Response(status_code=CLIENT_GONE)
+    return answered(await submit(request, http))
 
 
 def answered(answer: Answer) -> Response:

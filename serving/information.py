@@ -26,8 +26,7 @@ class PromptText(BaseModel):
 @router.post("/prompts", responses=ERRORS)
 async def prompts(text: PromptText, http: Request) -> dict[str, Any]:
     """How a text is read: its layers, the words that the model gets, the confidence, and other readings."""
-    generator = submit_of(http).served().generator
-    return dict(await asyncio.to_thread(generator.reading, text.prompt, text.negative_prompt))
+    return dict(await submit_of(http).reading(text.prompt, text.negative_prompt, http))
 
 
 @router.get("/models", responses=ERRORS)

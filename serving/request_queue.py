@@ -124,11 +124,13 @@ class RequestQueue:
     Args:
         limit: of requests; more are refused at once.
         parallel: how many generations at once the generator of this moment can draw.
+        name: of the threads.
     """
 
-    def __init__(self, limit: int, parallel: Callable[[], int] = lambda: 1) -> None:
+    def __init__(self, limit: int, parallel: Callable[[], int] = lambda: 1, name: str = "kyara-engine") -> None:
         self.limit = limit
         self.parallel = parallel
+        self.name = name
         self.depth = 0
         self.busy = 0
         self._seconds = 1.0
@@ -189,7 +191,7 @@ class RequestQueue:
         """As many threads as generations at once: one that draws alone always draws in the same thread."""
         count = max(1, self.parallel())
         if count not in self._threads:
-            self._threads[count] = ThreadPoolExecutor(count, thread_name_prefix="kyara-engine")
+            self._threads[count] = ThreadPoolExecutor(count, thread_name_prefix=self.name)
         return self._threads[count]
 
     @contextlib.asynccontextmanager

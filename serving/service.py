@@ -72,6 +72,7 @@ class Kyara:
         self._watch.cancel()
         self.champion.close()
         self.queue.close()
+        application.state.submit.readings.close()
 
     def load(self, folder: Path) -> Served:
         """A model folder as a verified, warm model. Heavy: runs in the champion's thread."""

@@ -6,10 +6,10 @@ async for event in submit.events(request, http): ...          Preview, …, then
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.requests import Request
 
@@ -18,11 +18,17 @@ from components.errors import RequestError
 from components.settings import settings
 from serving.champion import Served
 from serving.drain import Drain
-from serving.metrics import Metrics
 from serving.request_queue import Events, Job, RequestQueue
+
+if TYPE_CHECKING:
+    from serving.metrics import Metrics  # loads prometheus_client, which is for the worker alone
 
 DEADLINE = "X-Kyara-Deadline"
 """Header: seconds after which this client wants no answer any more; shorter than KYARA_REQUEST_SECONDS."""
+
+
+READERS, READINGS = 4, 64
+"""Texts that are read at once, and those besides that wait."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,23 @@ class Submit:
         served: the model of this moment; raises NotReadyError.
     """
 
-    def __init__(self, served: Callable[[], Served], queue: RequestQueue, metrics: Metrics, drain: Drain) -> None:
+    def __init__(self, served: Callable[[], Served], queue: RequestQueue, metrics: "Metrics", drain: Drain) -> None:
         self.served = served
         self.queue = queue
         self.metrics = metrics
         self.drain = drain
+        self.readings = RequestQueue(READINGS, lambda: READERS, "kyara-reader")
+
+    async def reading(self, prompt: str, negative: str, http: Request) -> Mapping[str, Any]:
+        """How a text is read; a client of prompts may take long, so that this has a queue of its own."""
+        self.drain.check()
+        generator = self.served().generator
+
+        def start() -> Events:
+            yield Done(b"", "application/json", generator.reading(prompt, negative))
+
+        job = self.readings.submit(start, seconds=deadline(http))
+        return (await job.watch(left(http)).result()).metadata
 
     async def __call__(self, request: Any, http: Request) -> Answer:
         """The answer. The work stops when the client leaves."""
