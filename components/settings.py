@@ -87,6 +87,15 @@ class Settings(BaseSettings):
         400, gt=0, description="Most that a picture may cost: steps x area x chunks of 75 tokens, twice with guidance."
     )
     engine_cache_mib: int = Field(4096, ge=1, description="Size of the cache of converted and compiled networks.")
+    pool: str | None = Field(None, description="Prefect work pool of queued runs; default: kyara, or kyara-<type>.")
+    pool_type: str = Field("process", description="Its type: process, docker or kubernetes.")
+    pool_image: str | None = Field(None, description="Image that runs of a docker or kubernetes pool start from.")
+    pool_variables: dict[str, Any] = Field(
+        default_factory=dict, description='Job variables of queued runs, as JSON: {"volumes": ["/data:/data"]}.'
+    )
+    source: str | None = Field(
+        None, description="Git repository, `#branch` behind it, that runs clone their code from; default: installed."
+    )
     gemini_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("KYARA_GEMINI_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
     )
@@ -171,5 +180,9 @@ def quiet_environment() -> None:
     """Switch off telemetry and give the tools their homes; call before prefect, mlflow, dvc or bentoml is imported."""
     here = settings()
     homes = {"PREFECT_HOME": here.state / "prefect", "BENTOML_HOME": here.state / "bentoml"}
+    profiles = Path.home() / ".prefect" / "profiles.toml"
+    # The home is ours, and the user's choice among servers (`prefect profile use`) still counts.
+    if "PREFECT_HOME" not in os.environ and profiles.is_file():
+        homes["PREFECT_PROFILES_PATH"] = profiles
     for name, value in {**QUIET, **{key: str(path) for key, path in homes.items()}}.items():
         os.environ.setdefault(name, value)
