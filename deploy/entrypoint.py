@@ -1,6 +1,6 @@
-"""What a container of the one image runs: `python deploy/entrypoint.py ROLE [ARGUMENTS]`, in the place of this process.
+"""What a container of the one image runs: `python deploy/entrypoint.py [ROLE [ARGUMENTS]]`, in the place of this process.
 
-Standard library only. BIND (0.0.0.0) and PORT (each role's own) say where a server listens; everything else is the
+A platform that gives no command sets the variable ROLE. Standard library only. BIND (0.0.0.0) and PORT (each role's own) say where a server listens; everything else is the
 environment of the programs themselves (docs/phase-4-deployment.md).
 """
 
@@ -15,6 +15,9 @@ ROLES: Mapping[str, Callable[[str, str], Sequence[str]]] = {
     "service": lambda bind, port: (
         *PYTHON, "bentoml", "serve", "serving.service:kyara", "--host", bind, "--port", port or "3000",
     ),
+    # The registry's champion, followed, in one process tree: where there is no second container to pull it.
+    "replica": lambda bind, port: (*PYTHON, "flows.cli", "serve", "--host", bind, "--port", port or "3000"),
+    "studio": lambda bind, port: (*PYTHON, "serving.studio", "--port", port or "8501", "--address", bind),
     "worker": lambda bind, port: (*PYTHON, "flows.cli", "worker"),
     "prefect": lambda bind, port: (
         *PYTHON, "uvicorn", "--factory", "flows.prefect_server:application", "--host", bind, "--port", port or "4200",
@@ -30,7 +33,7 @@ ROLES: Mapping[str, Callable[[str, str], Sequence[str]]] = {
 
 def main(arguments: Sequence[str]) -> None:
     """Become the role's program. Exits with 2 for an unknown role."""
-    role, *more = arguments or ["service"]
+    role, *more = arguments or [os.environ.get("ROLE", "service")]
     if role not in ROLES:
         sys.exit(f"entrypoint: role {role!r} is unknown. Expected one of: {', '.join(ROLES)}.")
     command = [*ROLES[role](os.environ.get("BIND", "0.0.0.0"), os.environ.get("PORT", "")), *more]
