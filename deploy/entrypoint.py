@@ -1,7 +1,8 @@
-"""What a container of the one image runs: `python deploy/entrypoint.py [ROLE [ARGUMENTS]]`, in the place of this process.
+"""What a container of the one image runs, in the place of this process: `deploy/entrypoint.py [ROLE [ARGUMENTS]]`.
 
-A platform that gives no command sets the variable ROLE. Standard library only. BIND (0.0.0.0) and PORT (each role's own) say where a server listens; everything else is the
-environment of the programs themselves (docs/phase-4-deployment.md).
+A platform that gives no command sets the variable ROLE. BIND (0.0.0.0) and PORT (each role's own) say where a server
+listens; everything else is the environment of the programs themselves (docs/phase-4-deployment.md). Standard library
+only.
 """
 
 import os

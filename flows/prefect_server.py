@@ -66,9 +66,9 @@ def prefect_api() -> Iterator[str]:
     """A Prefect API for the block; yields its address.
 
     In this order: what the user configured (PREFECT_API_URL, the active profile, the test harness), the server of
-    `kyara ui`, or a private server on a free port over the same SQLite file. Measured on two cores: such a child is ready in 8 s (10 s
-    with a cold database) and a flow then costs 1.6 s, while Prefect's ephemeral mode takes 9 s (23 s cold) inside the
-    first flow call. And a child starts while this process imports Prefect and MLflow.
+    `kyara ui`, or a private server on a free port over the same SQLite file. Measured on two cores: such a child is
+    ready in 8 s (10 s with a cold database) and a flow then costs 1.6 s, while Prefect's ephemeral mode takes 9 s (23 s
+    cold) inside the first flow call. And a child starts while this process imports Prefect and MLflow.
     """
     from components.tracking import connect
 

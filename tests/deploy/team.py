@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from components.settings import REPOSITORY
 from flows.ports import free_port
 from flows.processes import answers
@@ -45,6 +47,13 @@ class Team:
         """`kyara worker --limit 1` on a machine of its own; it ends with the block."""
         with running("worker", self.home(machine), self.folder / f"{machine}.log", "--limit", "1") as process:
             yield process
+
+    def die(self, worker: "subprocess.Popen[bytes]") -> None:
+        """As when the power goes: nobody is told."""
+        whole = psutil.Process(worker.pid)
+        for process in (*whole.children(recursive=True), whole):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 @contextlib.contextmanager

@@ -1,19 +1,20 @@
 """Two machines, Prefect and MLflow on PostgreSQL, artifacts on S3: what compose.yaml says, as processes."""
 
-import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+from components import modalities
 from components.settings import settings
 from flows.heartbeat import reconcile
 from tests.deploy.team import AUTH, Team, team
+from tests.deploy.world.sitecustomize import TOY
 from tests.storage import Postgres, s3
 
 
@@ -56,27 +57,45 @@ def ended(prefect: SyncPrefectClient, run_id: str) -> Any:
     return until(lambda: (state := flow_run(prefect, run_id).state).is_final() and state)
 
 
-def training(machines: Team, machine: str, recipe: str) -> bool:
-    return any((machines.folder / machine / "artifacts" / recipe / "train").rglob("done.txt"))
+def training(machines: Team, workers: Any, recipe: str) -> str | None:
+    """The machine that trains it."""
+    folders = {name: machines.folder / name / "artifacts" / recipe / "train" for name in workers}
+    return next((name for name, folder in folders.items() if any(folder.rglob("done.txt"))), None)
+
+
+@pytest.fixture(scope="module")
+def workers(machines: Team) -> "Iterator[dict[str, subprocess.Popen[bytes]]]":
+    with machines.worker("one") as one, machines.worker("two") as two:
+        yield {"one": one, "two": two}
+
+
+@pytest.fixture
+def queue(prefect: SyncPrefectClient, home: Path, machines: Team, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Queue a recipe from a third machine; the run's id."""
+    from flows.deployments import enqueue
+
+    monkeypatch.setenv("KYARA_MLFLOW_URI", machines.mlflow)
+    settings.cache_clear()
+    monkeypatch.setattr(modalities, "MODALITIES", {**modalities.MODALITIES, "toy": TOY})
+    return lambda name, letters: enqueue(write_recipe(machines, name, letters), {})
 
 
 def test_runs_go_to_both_machines_and_end_promoted(
-    machines: Team, prefect: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+    machines: Team, prefect: SyncPrefectClient, workers: Any, queue: Any
 ) -> None:
-    files = {name: write_recipe(machines, name, 60) for name in ("letters-a", "letters-b")}
-    with machines.worker("one"), machines.worker("two"):
-        # Queued from a third machine.
-        runs = {name: machines.kyara("desk", "produce", file, "--queue") for name, file in files.items()}
-        states = {name: ended(prefect, run) for name, run in runs.items()}
-    assert {name: state.name for name, state in states.items()} == dict.fromkeys(files, "Completed"), states
-    where = [(machines.folder / machine / "models/toy", machine) for machine in ("one", "two")]
-    assert sorted(folder.name for models, _ in where for folder in models.iterdir()) == sorted(files)
-    assert all(len(list(models.iterdir())) == 1 for models, _ in where)
-    monkeypatch.setenv("KYARA_MLFLOW_URI", machines.mlflow)
-    settings.cache_clear()
     from components import tracking
 
-    for name in files:
+    names = ("letters-a", "letters-b")
+    runs = {"letters-a": queue("letters-a", 60)}
+    runs["letters-b"] = machines.kyara("desk", "produce", write_recipe(machines, "letters-b", 60), "--queue")
+    states = {name: ended(prefect, run) for name, run in runs.items()}
+    assert {name: state.name for name, state in states.items()} == dict.fromkeys(names, "Completed"), states
+    made = {
+        machine: [each.name for each in (machines.folder / machine / "models/toy").iterdir()] for machine in workers
+    }
+    assert sorted(name for here in made.values() for name in here) == sorted(names)
+    assert all(len(here) == 1 for here in made.values())
+    for name in names:
         champion = tracking.champion(name)
         assert champion is not None and champion.tags["state"] == "accepted"
         assert tracking.run_metrics(champion.run_id)["letters"] == 3
@@ -84,34 +103,28 @@ def test_runs_go_to_both_machines_and_end_promoted(
     assert any(key.startswith("mlflow/") and key.endswith("metrics.json") for key in kept)
 
 
-def test_a_queued_run_is_cancelled(machines: Team, prefect: SyncPrefectClient) -> None:
+def test_a_queued_run_is_cancelled(machines: Team, prefect: SyncPrefectClient, workers: Any, queue: Any) -> None:
     from prefect.states import Cancelling
 
-    recipe = write_recipe(machines, "letters-c", 6000)
-    with machines.worker("one"):
-        run = machines.kyara("desk", "produce", recipe, "--queue")
-        until(lambda: training(machines, "one", "letters-c"))
-        prefect.set_flow_run_state(flow_run(prefect, run).id, Cancelling())
-        assert ended(prefect, run).name == "Cancelled"
-        until(lambda: not list((machines.folder / "one" / "runs").glob("*/heartbeat.json")))
+    run = queue("letters-c", 6000)
+    where = until(lambda: training(machines, workers, "letters-c"))
+    prefect.set_flow_run_state(flow_run(prefect, run).id, Cancelling())
+    assert ended(prefect, run).name == "Cancelled"
+    until(lambda: not list((machines.folder / where / "runs").glob("*/heartbeat.json")))
 
 
 def test_a_run_of_a_dead_machine_is_closed_by_another_and_made_there(
-    machines: Team, prefect: SyncPrefectClient, home: Path
+    machines: Team, prefect: SyncPrefectClient, workers: Any, queue: Any
 ) -> None:
-    recipe = write_recipe(machines, "letters-d", 6000)
-    with machines.worker("two") as worker:
-        run = machines.kyara("desk", "produce", recipe, "--queue")
-        until(lambda: training(machines, "two", "letters-d"))
-        until(lambda: "kyara.beat" in flow_run(prefect, run).labels)
-        for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
-            process.kill()
+    run = queue("letters-d", 6000)
+    where = until(lambda: training(machines, workers, "letters-d"))
+    until(lambda: "kyara.beat" in flow_run(prefect, run).labels)
+    machines.die(workers[where])
     assert flow_run(prefect, run).state.name == "Running"
     assert reconcile() == []  # it was heard of a moment ago
-    os.environ["KYARA_MLFLOW_URI"] = machines.mlflow
     assert reconcile(silent_seconds=0) == [run]
     assert flow_run(prefect, run).state.name == "Crashed"
-    shorter = write_recipe(machines, "letters-d", 2)
-    with machines.worker("one"):
-        again = machines.kyara("desk", "produce", shorter, "--queue")
-        assert ended(prefect, again).name == "Completed"
+    again = queue("letters-d", 2)
+    assert ended(prefect, again).name == "Completed"
+    other = "one" if where == "two" else "two"
+    assert (machines.folder / other / "models/toy/letters-d/champion").is_file()

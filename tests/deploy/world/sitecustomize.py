@@ -16,4 +16,5 @@ TOY = Modality(
     stages=MappingProxyType(STAGES),
     product="tests.contract.toy.product",
 )
-modalities.MODALITIES = MappingProxyType({**modalities.MODALITIES, "toy": TOY})
+if __name__ == "sitecustomize":
+    modalities.MODALITIES = MappingProxyType({**modalities.MODALITIES, "toy": TOY})
