@@ -45,6 +45,15 @@ class Settings(BaseSettings):
     threads: int | None = Field(None, ge=1, description="CPU threads for torch; default: all cores.")
     mlflow_uri: str | None = Field(None, description="MLflow tracking server; default: a SQLite file under the home.")
     prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the Prefect server on loopback.")
+    pool: str | None = Field(None, description="Prefect work pool of queued runs; default: kyara, or kyara-<type>.")
+    pool_type: str = Field("process", description="Its type: process, docker or kubernetes.")
+    pool_image: str | None = Field(None, description="Image that runs of a docker or kubernetes pool start from.")
+    pool_variables: dict[str, Any] = Field(
+        default_factory=dict, description='Job variables of queued runs, as JSON: {"volumes": ["/data:/data"]}.'
+    )
+    source: str | None = Field(
+        None, description="Git repository, `#branch` behind it, that runs clone their code from; default: installed."
+    )
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow pages on loopback.")
     serve_port: int = Field(3000, ge=1, le=65535, description="Port of the BentoML service on loopback.")
     allowed_hosts: Names = Field(
@@ -87,15 +96,6 @@ class Settings(BaseSettings):
         400, gt=0, description="Most that a picture may cost: steps x area x chunks of 75 tokens, twice with guidance."
     )
     engine_cache_mib: int = Field(4096, ge=1, description="Size of the cache of converted and compiled networks.")
-    pool: str | None = Field(None, description="Prefect work pool of queued runs; default: kyara, or kyara-<type>.")
-    pool_type: str = Field("process", description="Its type: process, docker or kubernetes.")
-    pool_image: str | None = Field(None, description="Image that runs of a docker or kubernetes pool start from.")
-    pool_variables: dict[str, Any] = Field(
-        default_factory=dict, description='Job variables of queued runs, as JSON: {"volumes": ["/data:/data"]}.'
-    )
-    source: str | None = Field(
-        None, description="Git repository, `#branch` behind it, that runs clone their code from; default: installed."
-    )
     gemini_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("KYARA_GEMINI_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
     )
