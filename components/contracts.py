@@ -79,17 +79,33 @@ class Generator(Protocol):
     def card(self) -> Mapping[str, Any]:
         """What is served: name, version, digest, engine and what else the product says of itself (JSON)."""
 
+    @property
+    def parallel(self) -> int:
+        """How many threads may `run` at once to advantage; 1: one after the other."""
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What has happened since loading, for metrics, by name; only growing."""
+
     def run(self, request: Any, *, previews: bool = False) -> Iterator[Preview | Done]:
         """Yields `Preview` events, with what there is so far if `previews`, then one `Done`. Closing it cancels.
 
         Raises RequestError.
         """
 
+    def reading(self, prompt: str, negative: str = "") -> Mapping[str, Any]:
+        """How a text is read (JSON), without anything being drawn. Raises RequestError."""
+
+    def parts(self) -> Mapping[str, Sequence[str]]:
+        """What requests may name, by kind: LoRAs and other files that lie on this machine."""
+
 
 class Product(Protocol):
     """What a modality makes of its stages' outputs: a module with these names. It imports nothing heavy by itself.
 
     Request: pydantic model of what can be asked; wrong values raise RequestError.
+    ROUTES: HTTP path -> pydantic model, of what can be asked there alone.
+    APIS: FastAPI routers of shapes that other clients of this modality speak, as dotted strings; often none.
     MEDIA_TYPE: of the content of `Done`.
     REGISTERED: names of the parts of a promoted folder that the registry keeps with the version.
     REQUIREMENTS: distributions that `load` and `run` need and no import names.
@@ -98,6 +114,8 @@ class Product(Protocol):
     """
 
     Request: type[Any]
+    ROUTES: Mapping[str, type[Any]]
+    APIS: Sequence[str]
     MEDIA_TYPE: str
     REGISTERED: Sequence[str]
     REQUIREMENTS: Sequence[str]

@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     models: Path | None = Field(
         None, description="Folder of promoted models with a `champion` pointer, watched by the service."
     )
+    champion: str | None = Field(
+        None, description="What `kyara pull` and `kyara serve` follow in the registry: models:/manga-tiny@champion."
+    )
+    follow_seconds: float = Field(
+        10.0, ge=1, le=3600, description="Seconds between two looks of `kyara pull --follow` at the registry."
+    )
     loras: Path | None = Field(None, description="Folder of LoRAs that requests may name; default: loras/ in the home.")
     parts: Path | None = Field(
         None,
@@ -95,7 +101,26 @@ class Settings(BaseSettings):
     request_cost: float = Field(
         400, gt=0, description="Most that a picture may cost: steps x area x chunks of 75 tokens, twice with guidance."
     )
+    request_seconds: float = Field(
+        120, gt=0, le=3600, description="Most that an answer over HTTP may take, waiting included; not of tasks."
+    )
+    body_seconds: float = Field(30, gt=0, le=600, description="Seconds in which a request's body must have arrived.")
+    task_seconds: float = Field(3600, gt=0, description="Most that a task may take, waiting included.")
+    tasks_kept: int = Field(64, ge=1, le=4096, description="Tasks that the service keeps, ended ones among them.")
+    tasks_kept_seconds: float = Field(3600, gt=0, description="How long the answer of an ended task is kept.")
+    keys: Path | None = Field(
+        None, description="File of API keys, each a line `NAME SECRET [PER_MINUTE]`; null: only this machine may ask."
+    )
+    key_rate: float = Field(60, gt=0, description="Requests a minute of a key whose line does not say.")
+    key_burst: int = Field(20, ge=1, description="Requests of a key that may come at once.")
+    log_format: Literal["json", "text"] = Field("json", description="Of the service's log.")
+    drain_seconds: float = Field(
+        1, ge=0, le=600, description="Seconds for which an ending service still answers (503), at least."
+    )
     engine_cache_mib: int = Field(4096, ge=1, description="Size of the cache of converted and compiled networks.")
+    adapters_kept: int = Field(
+        4, ge=0, le=64, description="Compiled networks with LoRAs that stay in memory; 0: LoRAs run in plain torch."
+    )
     gemini_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("KYARA_GEMINI_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
     )

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import yaml
 
@@ -24,6 +26,8 @@ from components.runlog import SilentLog
 from components.settings import quiet_environment, settings
 
 CHAMPION = "champion"
+OBJECTS = "kyara-objects"
+"""The experiment whose folder in the artifact store holds what versions share. It has no runs."""
 FLUSH_SECONDS = 3.0
 # What log_batch accepts in one call (mlflow.utils.validation).
 METRICS_A_BATCH, PARAMS_A_BATCH, PARAM_LENGTH = 1000, 100, 6000
@@ -116,7 +120,8 @@ def experiments() -> dict[str, str]:
     """The id of every recipe's experiment by name, oldest first."""
     with _translated_errors("the list of experiments"):
         found = connect().search_experiments(order_by=["creation_time ASC"])
-        return {str(each.name): str(each.experiment_id) for each in found if each.experiment_id != "0"}
+        names = {str(each.name): str(each.experiment_id) for each in found if each.experiment_id != "0"}
+        return {name: number for name, number in names.items() if name != OBJECTS}
 
 
 def newest_products(experiment_id: str, count: int) -> list[tuple[str, Mapping[str, str]]]:
@@ -298,6 +303,62 @@ def log_folder(run_id: str, folder: Path, place: str) -> None:
         connect().log_artifacts(run_id, str(folder), place)
 
 
+def log_file(run_id: str, file: Path, place: str) -> None:
+    """Keep a file with a run, under `place`."""
+    with _translated_errors(f"run {run_id!r}"):
+        connect().log_artifact(run_id, str(file), place)
+
+
+@dataclass(frozen=True)
+class ArtifactFolder:
+    """A folder of the artifact store by its address: a local one, on S3, or behind the tracking server.
+
+    Every method raises TrackingError where the store fails.
+    """
+
+    uri: str
+
+    @property
+    def local(self) -> Path | None:
+        """Where it lies on this machine; None for one that is elsewhere."""
+        parsed = urlparse(self.uri)
+        return Path(url2pathname(parsed.path)) if parsed.scheme == "file" else None
+
+    def _repository(self) -> Any:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(self.uri, tracking_uri=settings().tracking_uri)
+
+    def sizes(self, folder: str) -> Mapping[str, int]:
+        """Bytes of the files right below a folder of it, by name; none where there is no such folder."""
+        with _translated_errors(f"the artifact store {self.uri!r}"):
+            found = self._repository().list_artifacts(folder)
+            return {str(each.path).rpartition("/")[2]: int(each.file_size or 0) for each in found if not each.is_dir}
+
+    def put(self, file: Path, folder: str) -> None:
+        """Keep a file under its own name in a folder of it."""
+        with _translated_errors(f"the artifact store {self.uri!r}"):
+            self._repository().log_artifact(str(file), folder)
+
+    def get(self, name: str, target: Path) -> None:
+        """A file of it as `target`, which is overwritten. What arrives is for the caller to verify."""
+        what = f"file {name!r} of {self.uri!r}"
+        with _translated_errors(what), tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            Path(self._repository().download_artifacts(name, folder)).replace(target)
+
+
+def run_files(run_id: str) -> ArtifactFolder:
+    """What a run keeps."""
+    with _translated_errors(f"run {run_id!r}"):
+        return ArtifactFolder(str(connect().get_run(run_id).info.artifact_uri))
+
+
+def shared_files() -> ArtifactFolder:
+    """Where versions keep what they share; one place for all recipes of a tracking server."""
+    with _translated_errors(f"experiment {OBJECTS!r}"):
+        return ArtifactFolder(str(connect().get_experiment(_experiment(OBJECTS)).artifact_location))
+
+
 def register(name: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
     """A new version of the registered model `name`, made by `run_id` (its files: the run's folder `model`)."""
     from mlflow.exceptions import MlflowException
@@ -329,15 +390,21 @@ def versions(name: str) -> tuple[ModelVersion, ...]:
 
 def champion(name: str) -> ModelVersion | None:
     """The version that the alias `champion` names."""
+    return version_by_alias(name, CHAMPION)
+
+
+def version_by_alias(name: str, alias: str) -> ModelVersion | None:
+    """The version of a registered model that an alias names; None without such a model or alias."""
     from mlflow.exceptions import MlflowException
 
-    client = connect()
-    try:
-        return _version(client.get_model_version_by_alias(name, CHAMPION))
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise TrackingError(f"the champion of {name!r} cannot be read: {error.message}") from error
+    with _translated_errors(f"registered model {name!r}"):
+        client = connect()
+        try:
+            return _version(client.get_model_version_by_alias(name, alias))
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
 
 
 def crown(version: ModelVersion) -> None:

@@ -19,12 +19,13 @@ from typing import Any
 
 import yaml
 
-from components.artifact import Artifact, latest_champion, open_sealed, pointed, write_json
+from components.artifact import MANIFEST, Artifact, latest_champion, open_sealed, pointed, write_json
 from components.errors import EnvironmentProblem, KyaraError, ModelError
 from components.imports import import_closure, imported_names
 from components.modalities import modality, product
 from components.recipe import Recipe
 from components.settings import REPOSITORY, quiet_environment, settings
+from flows.registry import link_or_copy
 
 SERVICE = "serving.service"
 OWN = "kyara"
@@ -132,7 +133,9 @@ def _shipped(recipe: Recipe, version_folder: Path) -> list[Path]:
     """All files of ours that go into a Bento, the model apart."""
     web = sorted(file.relative_to(REPOSITORY) for file in (REPOSITORY / "serving" / "web").glob("*") if file.is_file())
     served = modality(recipe.modality).product
-    return [*source_files([SERVICE, served, *product(recipe.modality).plugins(version_folder)]), *web]
+    named = product(recipe.modality)
+    apis = [dotted.partition(":")[0] for dotted in named.APIS]
+    return [*source_files([SERVICE, served, *apis, *named.plugins(version_folder)]), *web]
 
 
 def code_digest(recipe: Recipe, version_folder: Path) -> str:
@@ -165,7 +168,8 @@ def _lay_out(folder: Path, recipe: Recipe, model: Artifact, labels: Mapping[str,
     for file in _shipped(recipe, model.path):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(REPOSITORY / file, folder / file)
-    shutil.copytree(model.path, folder / "model", copy_function=_link)
+    for name in (*model.manifest["files"], MANIFEST):
+        link_or_copy(model.path / name, folder / "model" / name)
     facts = {
         "name": recipe.name,
         "modality": recipe.modality,
@@ -174,14 +178,6 @@ def _lay_out(folder: Path, recipe: Recipe, model: Artifact, labels: Mapping[str,
         "labels": dict(labels),
     }
     write_json(folder / "package.json", facts)
-
-
-def _link(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-    return target
 
 
 def _bentoml_build(folder: Path, tag: str, recipe: Recipe, labels: Mapping[str, str]) -> None:

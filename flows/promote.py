@@ -1,11 +1,13 @@
 """From a measured model to the registry's champion, and back.
 
-A version's files live in models/<modality>/<recipe>/<version>/ and its metrics in MLflow. Whatever the gate says, the
-version is registered and kept; only an accepted one gets the alias and the pointer file that the service watches.
+A version's files live in models/<modality>/<recipe>/<version>/ and in the registry, its metrics in MLflow. Whatever
+the gate says, the version is registered and kept; only an accepted one gets the alias and the pointer file that the
+service watches. Other machines follow the alias (flows.pull).
 """
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +23,9 @@ from components.recipe import Recipe
 from components.runner import stage_folder, stage_outputs
 from components.settings import settings
 from components.tracking import ModelVersion
+from flows.registry import fetch, is_pushed, is_whole, push
+
+logger = logging.getLogger("kyara")
 
 PENDING, ACCEPTED, REFUSED, WITHDRAWN = "pending", "accepted", "refused", "withdrawn"
 
@@ -83,6 +88,7 @@ def promote(recipe: Recipe, mlflow_run: str, origin: Mapping[str, str], log: Run
     folder = models_folder(recipe.name, recipe.modality)
     champion = tracking.champion(recipe.name)
     if champion is not None and champion.tags.get("digest") == digest and _is_pointed(folder, champion.number):
+        champion = _kept(recipe, champion, log)
         log.message(f"version {champion.number} is the champion already")
         return Promotion(champion, folder / champion.number, False)
     version = _registered(recipe, digest, mlflow_run, origin, log)
@@ -118,15 +124,19 @@ def rollback(recipe: str, to: str | None = None) -> Promotion:
     Args:
         to: a version that was accepted once; default: the newest accepted one before the champion.
 
+    It works from any machine that reaches the registry. One that has no champion pointer gets no files.
+
     Raises:
         TrackingError: there is no champion, or no such version.
     """
     champion = tracking.champion(recipe)
     if champion is None:
         raise TrackingError(f"recipe {recipe!r} has no champion.", hint=f"Make one: `kyara produce {recipe}`.")
-    folder = models_folder(recipe, modality_of(recipe))
+    folder = models_folder(recipe, champion.tags.get("modality") or modality_of(recipe))
     usable = {
-        each.number: each for each in tracking.versions(recipe) if _was_accepted(each) and _sealed(folder / each.number)
+        each.number: each
+        for each in tracking.versions(recipe)
+        if was_accepted(each) and (is_pushed(each) or is_whole(folder / each.number))
     }
     before = [
         number
@@ -142,18 +152,17 @@ def rollback(recipe: str, to: str | None = None) -> Promotion:
         )
         others = ", ".join(number for number in usable if number != champion.number) or "none"
         raise TrackingError(f"{wanted}.", hint=f"Versions that can be named with --to: {others}.")
+    if (folder / artifact.POINTER).is_file() and not is_whole(folder / chosen):
+        fetch(usable[chosen], folder / chosen, logger.info)
     tracking.tag_version(champion, {"state": WITHDRAWN})
     tracking.tag_version(usable[chosen], {"state": ACCEPTED})
     _crown(folder, usable[chosen])
     return Promotion(usable[chosen], folder / chosen, True)
 
 
-def _was_accepted(version: ModelVersion) -> bool:
+def was_accepted(version: ModelVersion) -> bool:
+    """Whether the gate accepted it once, also where it was rolled back since."""
     return version.tags.get("state") in (ACCEPTED, WITHDRAWN)
-
-
-def _sealed(folder: Path) -> bool:
-    return (folder / artifact.MANIFEST).is_file()
 
 
 def product_digest(recipe: Recipe) -> str:
@@ -163,14 +172,18 @@ def product_digest(recipe: Recipe) -> str:
 
 
 def _crown(folder: Path, version: ModelVersion) -> None:
-    """The pointer first: the service follows it, and a registry that fails afterwards is mended by the next run."""
-    artifact.point(folder, version.number)
+    """The pointer first: the service follows it, and a registry that fails afterwards is mended by the next run.
+
+    A machine without the files moves the alias alone; those that follow it have them or fetch them.
+    """
+    if is_whole(folder / version.number):
+        artifact.point(folder, version.number)
     tracking.crown(version)
 
 
 def _is_pointed(folder: Path, version: str) -> bool:
     try:
-        return artifact.pointed(folder).name == version and artifact.is_complete(artifact.open_sealed(folder / version))
+        return artifact.pointed(folder).name == version and is_whole(folder / version)
     except KyaraError:
         return False
 
@@ -182,15 +195,21 @@ def _registered(recipe: Recipe, digest: str, mlflow_run: str, origin: Mapping[st
     tags = {**origin, "digest": digest, "state": PENDING, **({"dvc.digest": data} if data else {})}
     version = known[-1] if known else tracking.register(recipe.name, mlflow_run, tags)
     out = models_folder(recipe.name, recipe.modality) / version.number
-    if not _sealed(out):
-        made = product(recipe.modality)
-        parents = {"mlflow.run_id": version.run_id, **({"dvc": data} if data else {})}
-        made.assemble(recipe, stage_outputs(recipe), out, version=version.number, parents=parents)
-        for part in made.REGISTERED:
-            if (out / part).is_dir():
-                tracking.log_folder(version.run_id, out / part, f"model/{part}")
+    if not is_whole(out):
+        if is_pushed(version):
+            fetch(version, out, log.message)
+        else:
+            parents = {"mlflow.run_id": version.run_id, **({"dvc": data} if data else {})}
+            made = product(recipe.modality)
+            made.assemble(recipe, stage_outputs(recipe), out, version=version.number, parents=parents)
         log.message(f"version {version.number} lies in {out}")
-    return tracking.tag_version(version, {"folder": str(out)})
+    return _kept(recipe, tracking.tag_version(version, {"folder": str(out)}), log)
+
+
+def _kept(recipe: Recipe, version: ModelVersion, log: RunLog) -> ModelVersion:
+    """The version, whose folder the registry holds too."""
+    folder = models_folder(recipe.name, recipe.modality) / version.number
+    return version if is_pushed(version) else push(recipe, version, folder, log)
 
 
 def _ask_gate(recipe: Recipe, champion: ModelVersion | None, log: RunLog) -> tuple[str, ...]:
@@ -199,7 +218,7 @@ def _ask_gate(recipe: Recipe, champion: ModelVersion | None, log: RunLog) -> tup
     candidate: Metrics = json.loads(
         (stage_folder(recipe, measuring_stage(recipe)) / METRICS).read_text(encoding="utf-8")
     )
-    history = [recorded_metrics(each) for each in tracking.versions(recipe.name) if _was_accepted(each)]
+    history = [recorded_metrics(each) for each in tracking.versions(recipe.name) if was_accepted(each)]
     present = None if champion is None else recorded_metrics(champion)
     decision = decide(recipe.promote, candidate, present, history)
     if decision.needs_reevaluation and champion is not None:
@@ -229,6 +248,8 @@ def _measured_again(recipe: Recipe, champion: ModelVersion, candidate: Metrics, 
 def evaluate_champion(recipe: Recipe, champion: ModelVersion, out: Path, log: RunLog) -> Metrics:
     """Measure a promoted folder as the last stage measured what the stages made. Raises KyaraError."""
     folder = models_folder(recipe.name, recipe.modality) / champion.number
+    if not is_whole(folder):
+        fetch(champion, folder, log.message)
     config, inputs = product(recipe.modality).measured_again(recipe, folder)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)

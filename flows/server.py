@@ -1,6 +1,7 @@
 """A Bento behind a port: as a child process for one question, or in the foreground for `kyara serve`."""
 
 import contextlib
+import ipaddress
 import os
 import shutil
 import time
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from components.errors import EnvironmentProblem
+from components.keys import read_keys
 from components.settings import settings
 from flows.package import bento_folder, bento_labels, champion_bento, store
 from flows.ports import HOST, free_port, require_port
@@ -36,21 +38,29 @@ class Server:
         tag: a Bento in the store.
         port: default: a free one.
         models: folder whose champion is followed; default: the Bento's own model.
+        variables: of the environment, over ours.
     """
 
-    def __init__(self, tag: str, *, port: int | None = None, models: Path | None = None) -> None:
+    def __init__(
+        self,
+        tag: str,
+        *,
+        port: int | None = None,
+        models: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         bento_labels(tag)
         self.tag = tag
         self.port = free_port() if port is None else port
         self.url = f"http://{HOST}:{self.port}"
         self.log = settings().logs / f"serve_{tag.replace(':', '_')}_{self.port}.log"
-        self._models = {} if models is None else {"KYARA_MODELS": str(models)}
+        self._variables = {**({} if models is None else {"KYARA_MODELS": str(models)}), **(variables or {})}
         self._stack = contextlib.ExitStack()
         self.process: Process | None = None
 
     def __enter__(self) -> "Server":
         self.log.unlink(missing_ok=True)
-        variables = {**environment(self.port, without=("KYARA_MODELS",)), **self._models}
+        variables = {**environment(self.port, without=("KYARA_MODELS",)), **self._variables}
         self._stack.callback(shutil.rmtree, _home(self.port), ignore_errors=True)
         self.process = self._stack.enter_context(
             child(command(self.tag, self.port), log=self.log, environment=variables, patience=STOP_SECONDS)
@@ -89,26 +99,49 @@ def smoke(tag: str, request: Mapping[str, Any]) -> Smoke:
         return Smoke(response.content, dict(response.headers), ready, time.perf_counter() - began)
 
 
-def serve(tag: str | None = None, port: int | None = None) -> int:
+def serve(tag: str | None = None, port: int | None = None, host: str = HOST, models: Path | None = None) -> int:
     """Serve a Bento (default: the champion's) in the foreground until Ctrl-C or SIGTERM; its exit code, 0 for these.
 
+    Args:
+        models: folder whose champion is followed; default: as KYARA_MODELS says.
+
     Raises:
-        EnvironmentProblem: the port is in use.
+        EnvironmentProblem: the port is in use, or the host is reachable from elsewhere and there are no keys.
         KyaraError: there is no such Bento.
     """
     tag = tag or champion_bento()
     bento_labels(tag)
     port = port or settings().serve_port
+    check_exposed(host)
     require_port(port, "--port or KYARA_SERVE_PORT")
-    running = child(command(tag, port), environment=environment(port), patience=STOP_SECONDS)
+    patience = STOP_SECONDS + settings().request_seconds
+    variables = {**environment(port), **({} if models is None else {"KYARA_MODELS": str(models)})}
+    running = child(command(tag, port, host), environment=variables, patience=patience)
     with contextlib.suppress(KeyboardInterrupt), terminable(), running as process:
         return process.wait()
     return 0
 
 
-def command(tag: str, port: int) -> list[str]:
-    """Arguments of `python -m` for a server on loopback."""
-    return ["bentoml", "serve", str(bento_folder(tag)), "--host", HOST, "--port", str(port)]
+def check_exposed(host: str) -> None:
+    """Raise EnvironmentProblem for an address that is reachable from elsewhere, unless KYARA_KEYS names sound keys."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError as error:
+        raise EnvironmentProblem(f"host {host!r} is no IP address.", hint="Give --host 127.0.0.1, say.") from error
+    if address.is_loopback:
+        return
+    here = settings()
+    if here.keys is None:
+        raise EnvironmentProblem(
+            f"host {host} is reachable from other machines, and there are no API keys.",
+            hint="Name a file of keys in KYARA_KEYS (a line `NAME SECRET` each), or leave --host out.",
+        )
+    read_keys(here.keys, here.key_rate)
+
+
+def command(tag: str, port: int, host: str = HOST) -> list[str]:
+    """Arguments of `python -m` for a server."""
+    return ["bentoml", "serve", str(bento_folder(tag)), "--host", host, "--port", str(port)]
 
 
 def environment(port: int, without: Sequence[str] = ()) -> dict[str, str]:

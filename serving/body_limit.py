@@ -1,45 +1,51 @@
-"""ASGI middleware that bounds and checks every body: small enough, JSON, and valid, or refused in our own error shape.
+"""ASGI middleware that bounds every body: small enough, soon enough and JSON, or refused in our own error shape."""
 
-BentoML validates too, but it has no size limit, drops unknown fields and answers in several shapes.
-"""
-
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from components.errors import KyaraError, RequestError
-from serving.errors import TooLargeError, WrongMediaTypeError, answer
+from serving.errors import SlowBodyError, TooLargeError, WrongMediaTypeError, answer
 
 LIMIT = 32 * 2**20
 """Bytes: a picture and a mask as base64."""
+LARGE = 2**18
+"""Bytes that would keep the event loop busy."""
 
 
 class BodyLimitMiddleware:
-    """Refuses bad bodies with 400, 413 or 415; hands good ones on unchanged.
+    """Refuses bad bodies with 408, 413 or 415; hands good ones on unchanged.
 
     Args:
         app: what stands behind.
-        schemas: path -> model that a body posted there must satisfy.
         limit: largest body, bytes.
+        seconds: in which a body must have arrived.
+        forms: paths that take multipart/form-data, too.
     """
 
-    def __init__(self, app: ASGIApp, schemas: Mapping[str, type[BaseModel]], limit: int = LIMIT) -> None:
+    def __init__(self, app: ASGIApp, limit: int = LIMIT, seconds: float = 30.0, forms: Collection[str] = ()) -> None:
         self.app = app
-        self.schemas = schemas
         self.limit = limit
+        self.seconds = seconds
+        self.forms = forms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self.app(scope, receive, send)
             return
         try:
-            check_media_type(Headers(scope=scope))
-            body = await read_body(Headers(scope=scope), receive, self.limit)
-            schema = self.schemas.get(scope["path"])
-            if schema is not None:
-                parse(schema, body)
+            headers = Headers(scope=scope)
+            check_media_type(headers, forms=scope["path"] in self.forms)
+            async with asyncio.timeout(self.seconds):
+                body = await read_body(headers, receive, self.limit)
+        except TimeoutError:
+            await answer(SlowBodyError(self.seconds))(scope, receive, send)
+            return
         except KyaraError as error:
             await answer(error)(scope, receive, send)
             return
@@ -63,14 +69,24 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
             return bytes(body)
 
 
-def check_media_type(headers: Headers) -> None:
-    """Raises WrongMediaTypeError unless the body is said to be JSON.
+def check_media_type(headers: Headers, *, forms: bool = False) -> None:
+    """Raises WrongMediaTypeError unless the body is said to be JSON, or a form where `forms` are taken.
 
     A page of another site may send anything else, or nothing, without asking the server first (a "simple" request).
     """
+    empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+    if empty and "content-type" not in headers:
+        return
     found = headers.get("content-type", "")
-    if found.partition(";")[0].strip().lower() != "application/json":
+    kind = found.partition(";")[0].strip().lower()
+    if kind != "application/json" and not (forms and kind == "multipart/form-data"):
         raise WrongMediaTypeError(found)
+
+
+async def read(schema: type[BaseModel], http: Request) -> Any:
+    """A request's body as its model; a large one is parsed in a thread. Raises RequestError."""
+    body = await http.body()
+    return parse(schema, body) if len(body) < LARGE else await asyncio.to_thread(parse, schema, body)
 
 
 def parse(schema: type[BaseModel], body: bytes) -> BaseModel:

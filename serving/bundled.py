@@ -56,3 +56,7 @@ def read_bundled(root: Path = REPOSITORY) -> Bundled:
         return Bundled(root / "model", **json.loads(package.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{str(root)!r} is not a sound Bento: {error!r}.", hint="Build it again.") from error
+
+
+BUNDLED = read_bundled()
+PRODUCT = BUNDLED.open_product()

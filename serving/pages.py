@@ -1,18 +1,11 @@
-"""The service's own `/` (BentoML's loads a tag manager from outside) and `GET /model`."""
+"""The service's own `/` (BentoML's loads a tag manager from outside)."""
 
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import bentoml
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
-
-from components.errors import KyaraError
-from serving.errors import answer
+from fastapi import APIRouter
+from starlette.responses import HTMLResponse, Response
 
 WEB = Path(__file__).parent / "web"
 LANGUAGES = ("ja", "en")
@@ -29,6 +22,9 @@ POLICY = "; ".join(
 )
 
 
+router = APIRouter()
+
+
 @cache
 def page() -> str:
     """The form, with the words of every language inside."""
@@ -37,18 +33,7 @@ def page() -> str:
     return (WEB / "page.html").read_text(encoding="utf-8").replace("__WORDS__", inside)
 
 
-async def index(_: Request) -> Response:
+@router.get("/", include_in_schema=False)
+async def index() -> Response:
     """The form."""
     return HTMLResponse(page(), headers={"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"})
-
-
-async def model(_: Request) -> Response:
-    """The card of the model that is served now."""
-    service: Any = bentoml.get_current_service()
-    try:
-        return JSONResponse(service.served().card)
-    except KyaraError as error:
-        return answer(error)
-
-
-application = Starlette(routes=[Route("/", index), Route("/model", model)])

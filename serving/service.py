@@ -1,64 +1,70 @@
-"""The BentoML service `kyara`: answers from the champion, whatever its modality.
+"""The BentoML service `kyara`: the champion behind a port, whatever its modality.
 
-POST /generate  JSON -> the product's media type; GET /model, /livez, /readyz (once a model is warm), /metrics, and a
-form at /. A request is checked (host and origin, size, JSON, fields), takes a place in the queue, waits for its turn,
-and is answered step by step in the engine's thread; all between a request and its answer is the product's generator's.
+BentoML builds the Bento, supervises the worker and counts for Prometheus; the routes are those of
+`serving.application`. Around them lie, outermost first: the log, host and origin, CORS, keys, the bound of bodies.
 """
 
 import asyncio
 import logging
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
-from urllib.parse import quote
+from typing import Annotated, Any
 
 import bentoml
 from bentoml.validators import ContentType
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
 
-from components.contracts import Done
-from components.errors import KyaraError
 from components.origins import TrustedOriginMiddleware
 from components.settings import settings
+from serving.admission import AdmissionMiddleware
+from serving.api.error_shapes import ErrorShapesMiddleware
+from serving.application import build, paths
 from serving.body_limit import BodyLimitMiddleware
-from serving.bundled import read_bundled
+from serving.bundled import BUNDLED, PRODUCT
 from serving.champion import Champion, Served
-from serving.errors import NotReadyError, answer, unexpected
-from serving.pages import application
-from serving.request_queue import ClientGoneError, Events, RequestQueue
-
-if TYPE_CHECKING:
-    from serving.metrics import Metrics
+from serving.drain import Drain
+from serving.errors import NotReadyError, answer
+from serving.front import THEIRS, FrontMiddleware
+from serving.keys import open_keys
+from serving.logs import configure
+from serving.observing import HEADER as REQUEST_ID_HEADER
+from serving.observing import ObserveMiddleware, Visits
+from serving.request_queue import RequestQueue
+from serving.submitting import DEADLINE, Submit
+from serving.tasks import Tasks
 
 logger = logging.getLogger("bentoml.kyara")
 
-BUNDLED = read_bundled()
-PRODUCT = BUNDLED.open_product()
-
-# Longer than any generation; the queue bounds how many wait.
-TIMEOUT_SECONDS = 600
-# As nginx logs a client that closed the connection; nobody receives it.
-CLIENT_GONE = 499
+# BentoML's own, to the first byte: beyond ours, and no longer, for it keeps a timer for every request.
+TIMEOUT_SECONDS = settings().request_seconds + settings().body_seconds + 60
+PROBES = ("/livez", "/readyz")
+FORMS = ("/v1/images/edits",)
+application = build()
+visits = Visits()
 
 
 class Kyara:
     """Answers from one measured, promoted model."""
 
-    metrics: "Metrics"
-
     def __init__(self) -> None:
         self.champion = Champion(self.load, pinned=BUNDLED.model, watched=BUNDLED.watched)
-        self.queue = RequestQueue(BUNDLED.max_concurrency)
+        self.queue = RequestQueue(BUNDLED.max_concurrency, self.parallel)
+        self.tasks = Tasks(settings().tasks_kept, settings().tasks_kept_seconds)
+        self.drain = Drain(lambda: visits.inside + self.tasks.open, visits.close)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Begin to load; `/livez` answers meanwhile."""
         from serving.metrics import Metrics
 
-        self.metrics = Metrics()
-        self._watch = asyncio.create_task(self.champion.watch(self.metrics.serves))
+        configure(settings().log_format)
+        metrics = Metrics(paths())
+        metrics.watch(lambda: self.queue.depth, lambda: self.queue.busy, lambda: len(self.tasks))
+        visits.count, visits.told = metrics.ended, metrics.refresh
+        application.state.submit = Submit(self.served, self.queue, metrics, self.drain)
+        application.state.tasks = self.tasks
+        application.openapi()  # made once, before anybody waits
+        self.drain.listen()
+        self._watch = asyncio.create_task(self.champion.watch(metrics.serves))
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
@@ -66,9 +72,6 @@ class Kyara:
         self._watch.cancel()
         self.champion.close()
         self.queue.close()
-
-    async def __is_ready__(self) -> bool:
-        return self.champion.current is not None
 
     def load(self, folder: Path) -> Served:
         """A model folder as a verified, warm model. Heavy: runs in the champion's thread."""
@@ -82,80 +85,40 @@ class Kyara:
             raise NotReadyError("no model is warm yet.", retry_after=5)
         return self.champion.current
 
-    @bentoml.api(route="/generate", input_spec=PRODUCT.Request)  # type: ignore[untyped-decorator]
+    def parallel(self) -> int:
+        """Generations at once that the model of this moment can draw."""
+        return 1 if self.champion.current is None else self.champion.current.generator.parallel
+
+    @bentoml.task(route="/generate", input_spec=PRODUCT.Request)  # type: ignore[untyped-decorator]
     async def generate(self, ctx: bentoml.Context, **fields: Any) -> Annotated[bytes, ContentType(PRODUCT.MEDIA_TYPE)]:
-        """Answer one request. Headers name the seed and the model; a picture carries all parameters."""
-        response = await self._respond(PRODUCT.Request.model_validate(fields), ctx.request)
-        ctx.response.status_code = response.status_code  # BentoML would make it 200
-        self.metrics.requests.labels(str(response.status_code)).inc()
-        return response  # type: ignore[return-value]  # BentoML passes a ready response on
-
-    async def _respond(self, request: Any, http: Request) -> Response:
-        try:
-            with self.metrics.depth.track_inprogress():
-                return await self._answer(request, http)
-        except KyaraError as error:
-            return answer(error)
-        except ClientGoneError:
-            logger.info("the client left; its generation was stopped")
-            return Response(status_code=CLIENT_GONE)
-        except Exception:
-            logger.exception("generation failed: %s", request)
-            return unexpected()
-
-    async def _answer(self, request: Any, http: Request) -> Response:
-        """The answer of the model that serves when the request's turn comes."""
-        began = time.perf_counter()
-        served = self.served()
-
-        def start() -> Events:
-            nonlocal served
-            served = self.served()
-            return cast(Events, served.generator.run(request))
-
-        with self.queue.place() as run:
-            done = await run(start, lambda: left(http))
-        seconds = time.perf_counter() - began
-        self.metrics.seconds.labels(served.label).observe(seconds)
-        return answered(done, served, seconds)
+        """For BentoML's schema, its client, and services in the same process; HTTP comes by `serving.drawing`."""
+        submit: Submit = application.state.submit
+        return (await submit(PRODUCT.Request.model_validate(fields), ctx.request)).content
 
 
-TOLD = ("prompt", "seed", "confidence")
-"""What of an answer's metadata stands in headers too (X-Kyara-Prompt, …; text percent-encoded)."""
-
-
-def answered(done: Done, served: Served, seconds: float) -> Response:
-    """The content with what made it in the headers; `seconds` counts from arrival."""
-    told = {f"X-Kyara-{name.title()}": quote(str(done.metadata[name])) for name in TOLD if name in done.metadata}
-    headers = {
-        **told,
-        "X-Kyara-Model": served.label,
-        "X-Kyara-Seconds": f"{seconds:.3f}",
-        "Cache-Control": "no-store",
-    }
-    return Response(done.content, media_type=done.media_type, headers=headers)
-
-
-async def left(http: Request) -> None:
-    """Return when the client has closed its connection; its body has been read before."""
-    while (await http.receive())["type"] != "http.disconnect":
-        pass
-
-
-kyara: Any = bentoml.service(Kyara, name="kyara", workers=1, traffic={"timeout": TIMEOUT_SECONDS})
+kyara: Any = bentoml.service(
+    Kyara,
+    name="kyara",
+    workers=1,
+    traffic={"timeout": TIMEOUT_SECONDS},
+    logging={"access": {"enabled": False}},  # ours tells more
+)
+kyara.add_asgi_middleware(ObserveMiddleware, visits=visits, quiet=(*PROBES, *THEIRS))
+kyara.add_asgi_middleware(ErrorShapesMiddleware)
 kyara.add_asgi_middleware(
     TrustedOriginMiddleware,
     refuse=answer,
     hosts=settings().allowed_hosts,
     origins=settings().allowed_origins,
-    any_host=("/livez", "/readyz"),
+    any_host=PROBES,
 )
 kyara.add_asgi_middleware(
     CORSMiddleware,
     allow_origins=settings().allowed_origins,
-    allow_methods=("GET", "POST"),
-    allow_headers=("Content-Type",),
+    allow_methods=("GET", "POST", "PUT"),
+    allow_headers=("Authorization", "Content-Type", DEADLINE, REQUEST_ID_HEADER, "X-API-Key"),
     expose_headers=("*",),
 )
-kyara.add_asgi_middleware(BodyLimitMiddleware, schemas={"/generate": PRODUCT.Request})
-kyara.mount_asgi_app(application, path="/")
+kyara.add_asgi_middleware(AdmissionMiddleware, keys=open_keys(settings()), free=PROBES)
+kyara.add_asgi_middleware(BodyLimitMiddleware, seconds=settings().body_seconds, forms=FORMS)
+kyara.add_asgi_middleware(FrontMiddleware, ours=application, before=visits.tell)

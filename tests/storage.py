@@ -1,5 +1,6 @@
 """A team's storage on loopback: PostgreSQL from the distribution's packages, and a server that speaks S3."""
 
+import logging
 import os
 import shutil
 import signal
@@ -29,15 +30,19 @@ class Postgres:
 
     port: int
 
-    def url(self, database: str, driver: str = "postgresql") -> str:
-        """Address of a database, which `create` has made; driver: postgresql+asyncpg for Prefect."""
+    def url(self, database: str, driver: str = "postgresql+psycopg2") -> str:
+        """Address of a database, which `create` has made.
+
+        Args:
+            driver: as SQLAlchemy names it; postgresql+asyncpg for Prefect, postgresql for psycopg2 alone.
+        """
         return f"{driver}://{ROLE}@127.0.0.1:{self.port}/{database}"
 
     def create(self, database: str) -> str:
-        """A new, empty database; its address for psycopg2."""
+        """A new, empty database; its address for MLflow. SQLAlchemy 2.1 takes psycopg 3 where no driver is named."""
         import psycopg2
 
-        connection = psycopg2.connect(self.url("postgres"))
+        connection = psycopg2.connect(self.url("postgres", "postgresql"))
         try:
             connection.autocommit = True
             connection.cursor().execute(f'CREATE DATABASE "{database}"')
@@ -72,7 +77,7 @@ class Bucket:
         access = {"aws_access_key_id": KEY, "aws_secret_access_key": KEY, "region_name": REGION}
         return boto3.client("s3", endpoint_url=self.endpoint, **access)
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """Names of all that lies in it, sorted."""
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return sorted(each["Key"] for page in pages for each in page.get("Contents", ()))
@@ -147,7 +152,7 @@ def _wait(server: Postgres, process: "subprocess.Popen[bytes]", log: Path) -> No
         if process.poll() is not None:
             break
         try:
-            psycopg2.connect(server.url("postgres")).close()
+            psycopg2.connect(server.url("postgres", "postgresql")).close()
             return
         except psycopg2.OperationalError:
             time.sleep(0.1)
@@ -159,6 +164,7 @@ def s3(bucket: str = "kyara") -> Iterator[Bucket]:
     """A server that speaks S3 (moto's), with one bucket, while the block runs."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

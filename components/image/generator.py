@@ -20,15 +20,16 @@ from components.errors import RequestError
 from components.image.families.bundle import Bundle
 from components.image.generation.canvas import Canvas, Drawn
 from components.image.generation.engine import Engine, build_engine
+from components.image.generation.fused import Fused
 from components.image.generation.latent import load_variant
-from components.image.generation.loras import PlainEngine, without_tags
+from components.image.generation.loras import PlainEngine, known, without_tags
 from components.image.generation.metadata import to_png
 from components.image.generation.modes import MODES
 from components.image.generation.request import MAX_SEED, GenerateRequest
 from components.image.generation.slots import Slots
 from components.image.judging import open_judge
 from components.image.product import LCM, LORA, PromotedModel, read_model
-from components.image.reading import offers, read, worded
+from components.image.reading import offers, read, told, worded
 from components.plugins import plugin
 from components.prompting.confidence import read_calibration
 from components.prompting.generator import RobustPromptGenerator
@@ -43,14 +44,21 @@ class ImageGenerator:
 
     Args:
         reader: who reads prompts; None: they reach the model as typed.
+        max_error: as `load`'s, of an engine with LoRAs in its weights.
     """
 
     def __init__(
-        self, bundle: Bundle, promoted: PromotedModel, engine: Engine, reader: RobustPromptGenerator | None = None
+        self,
+        bundle: Bundle,
+        promoted: PromotedModel,
+        engine: Engine,
+        reader: RobustPromptGenerator | None = None,
+        max_error: float = 0.05,
     ) -> None:
         self.bundle, self.promoted, self.reader = bundle, promoted, reader
-        self.plain, self.slots = PlainEngine.of(bundle), Slots(bundle)
+        self.plain, self.slots = PlainEngine.of(bundle, engine.parallel), Slots(bundle)
         self.engine = self.plain if engine.kind == "eager" else engine
+        self.fused = None if engine.reweigh is None else self._fusing(max_error)
 
     @classmethod
     def load(
@@ -60,9 +68,10 @@ class ImageGenerator:
         precision: str = "auto",
         max_error: float = 0.05,
         *,
+        parallel: int | None = None,
         verify: bool = True,
     ) -> "ImageGenerator":
-        """A promoted model's folder, loaded, fused, compiled and warm.
+        """A promoted model's folder, loaded, fused, compiled and warm. The rest is `build_engine`'s.
 
         Raises:
             ModelError, ArtifactError: the folder is not a sound promoted model.
@@ -81,9 +90,10 @@ class ImageGenerator:
             size=(side, side),
             prompt=card.trigger,
             steps=card.steps,
+            parallel=parallel,
         )
         reader = None if card.reader is None else plugin("reader", card.reader)
-        return cls(bundle, promoted, built, make_generator(reader, read_calibration(folder)))
+        return cls(bundle, promoted, built, make_generator(reader, read_calibration(folder)), max_error)
 
     @cached_property
     def card(self) -> Mapping[str, Any]:
@@ -102,6 +112,33 @@ class ImageGenerator:
         folder = self.promoted.folder / (config.folder or "") if config else None
         return None if config is None or folder is None else open_judge(config, {"judge": folder})
 
+    @property
+    def parallel(self) -> int:
+        """How many threads may run requests at once to advantage; their steps share batches."""
+        return self.engine.parallel
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What has happened since loading, for metrics: only growing."""
+        engines = (self.engine,) if self.engine is self.plain else (self.engine, self.plain)
+        fused = self.fused
+        return {
+            "text_cache_hits": sum(engine.texts.hits for engine in engines),
+            "text_cache_misses": sum(engine.texts.misses for engine in engines),
+            "adapter_cache_hits": 0 if fused is None else fused.hits,
+            "adapter_cache_misses": 0 if fused is None else fused.misses,
+            "steps": sum(engine.steps.calls for engine in engines),
+            "batches": sum(engine.steps.batches for engine in engines),
+        }
+
+    def _fusing(self, max_error: float) -> Fused:
+        """Engines with LoRAs in their weights, as this model's own engine was measured."""
+        card = self.promoted.card
+        return Fused(
+            self.engine, self.plain, prompt=card.trigger, steps=card.steps, max_error=max_error,
+            kept=settings().adapters_kept,
+        )  # fmt: skip
+
     def run(self, request: GenerateRequest, *, previews: bool = False) -> Iterator[Preview | Done]:
         """One Preview per step, then Done. Closing the iterator cancels; `previews`: with a picture each.
 
@@ -115,11 +152,23 @@ class ImageGenerator:
         self._refuse_doubt(request, prompt)
         asked = worded(request, prompt, self.promoted.card.trigger, self.bundle.count_tokens)
         tries = self._tries(request, prompt)
-        drawn = yield from self._several(asked, max(tries, request.n), previews)
+        with self.engine.steps.member():
+            drawn = yield from self._several(asked, max(tries, request.n), previews)
         if tries > 1:
             drawn = [self._best(drawn, prompt)]
         found = {} if prompt is None else {"confidence": round(prompt.confidence, 4)}
         yield packed([replace(each, facts={**each.facts, **found}) for each in drawn], time.perf_counter() - started)
+
+    def reading(self, prompt: str, negative: str = "") -> Mapping[str, Any]:
+        """How a text is read; see `components.image.reading.told`."""
+        request = GenerateRequest(prompt=prompt, negative_prompt=negative)
+        found = read(without_tags(request), self.reader)
+        asked = worded(request, found, self.promoted.card.trigger, self.bundle.count_tokens)
+        return told(asked, found, EMPTY if self.reader is None else self.reader.vocabulary)
+
+    def parts(self) -> Mapping[str, Sequence[str]]:
+        """Names that a request may use."""
+        return {"loras": list(known()), **self.slots.names()}
 
     def answer(self, request: GenerateRequest) -> Done:
         """`run` without the events."""
@@ -183,7 +232,7 @@ class ImageGenerator:
         canvas = Canvas(
             self.promoted, self.bundle, self.engine, self.plain, self.slots, request, seed, previews, request.n,
             vocabulary=EMPTY if self.reader is None else self.reader.vocabulary, judges=lambda: self.judge,
-            words=lambda text: self._worded(request, text),
+            words=lambda text: self._worded(request, text), fused=self.fused,
         )  # fmt: skip
         yield from MODES[request.mode].draw(canvas, request)
 

@@ -27,7 +27,7 @@ from components.errors import ModelError
 from components.image import promptset
 from components.image.generation.control import CARD as CARD_OF_CONTROL
 from components.image.generation.control import CONTROLNETS
-from components.image.generation.modes import Request
+from components.image.generation.modes import MODES, Request
 from components.image.recipe import EvaluateConfig, ImagePackage, ImageRecipe, JudgeConfig, ModelConfig
 from components.plugins import dotted
 from components.recipe import Frozen
@@ -41,9 +41,11 @@ LORA = "anime-lora-final"
 LCM = "lcm_distilled_model"
 JUDGE = "judge"
 
+ROUTES = {mode.route: mode.request for mode in MODES.values()}
 MEDIA_TYPE = "image/png"
 REGISTERED = (LORA, LCM)
-REQUIREMENTS = ("accelerate",)  # diffusers loads with it where it is there
+REQUIREMENTS = ("accelerate", "python-multipart")  # diffusers loads with the one, starlette reads forms with the other
+APIS = ("serving.api.openai_routes:router", "serving.api.a1111_routes:router")
 HEADLINES = (
     ("lora.style", "style", "%"),
     ("fidelity.adherence_ratio", "fidelity", "%"),
@@ -63,10 +65,12 @@ PICTURES = (
 )
 
 __all__ = [
+    "APIS",
     "MEDIA_TYPE",
     "PICTURES",
     "REGISTERED",
     "REQUIREMENTS",
+    "ROUTES",
     "Request",
     "assemble",
     "example",
@@ -126,7 +130,7 @@ def load(folder: Path, options: Mapping[str, Any] | None = None) -> "ImageGenera
     from components.image.generator import ImageGenerator
 
     package = ImagePackage.model_validate(dict(options or {}))
-    return ImageGenerator.load(folder, package.engine, package.precision, package.max_error)
+    return ImageGenerator.load(folder, package.engine, package.precision, package.max_error, parallel=package.parallel)
 
 
 def measured_again(recipe: ImageRecipe, folder: Path) -> tuple[EvaluateConfig, Mapping[str, Path]]:

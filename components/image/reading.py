@@ -1,6 +1,7 @@
 """A request's prompt, read before it is drawn, and what is offered where it can be read in several ways."""
 
 from collections.abc import Callable
+from typing import Any
 
 from components.image.families.syntax import MAX_CHUNKS
 from components.image.generation.request import GenerateRequest
@@ -32,6 +33,17 @@ def worded(
     limit = MAX_CHUNKS * CLIP_TOKENS
     text = rendered(prompt, lambda text: count_tokens(with_trigger(text, trigger)), limit)
     return request.model_copy(update={"prompt": text or request.prompt, "negative_prompt": unwanted(prompt)})
+
+
+def told(asked: GenerateRequest, prompt: RobustPrompt | None, vocabulary: Vocabulary) -> dict[str, Any]:
+    """A reading as JSON: the model's words (`text`, `negative`), and for one that was read (`prompt`: its layers) the
+    `confidence` that the picture shows it, and `offers` of other readings where words are in doubt.
+    """
+    words = {"text": asked.prompt, "negative": asked.negative_prompt}
+    if prompt is None:
+        return {**words, "prompt": None, "confidence": None, "offers": []}
+    found = {"prompt": prompt.model_dump(mode="json"), "confidence": prompt.confidence}
+    return {**words, **found, "offers": offers(prompt, vocabulary)}
 
 
 def offers(prompt: RobustPrompt, vocabulary: Vocabulary) -> list[str]:

@@ -233,6 +233,12 @@ class ImagePackage(PackageConfig):
         "auto", description="auto: bfloat16 where its error stays in bounds."
     )
     max_error: float = Field(0.05, gt=0, description="Largest relative error of bfloat16 latents that is accepted.")
+    parallel: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Pictures at once, their steps in batches; null: 8 in plain torch on a GPU, else 1.",
+    )
 
 
 class ImageStep(StepConfig):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from components.errors import RequestError
-from flows.commands.shared import DEMO, Overrides, Recipe, app
+from flows.commands.shared import DEMO, Overrides, Recipe, app, say
 
 
 @app.command()
@@ -73,7 +73,7 @@ def publish(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="quality, prompts, outside or modes")],
+    name: Annotated[str, typer.Argument(help="quality, prompts, outside, modes or service")],
     out: Annotated[Path, typer.Option(help="JSON file of the metrics; pictures go beside it.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="Whose sealed outputs are measured.")] = DEMO,
     modes: Annotated[
@@ -108,5 +108,30 @@ def rollback(
     from flows.promote import rollback as roll_back
 
     promotion = roll_back(recipe, to)
-    typer.echo(f"version {promotion.version} is the champion of {recipe}: {promotion.folder}")
+    place = promotion.folder if promotion.folder.is_dir() else "its files are not on this machine"
+    typer.echo(f"version {promotion.version} is the champion of {recipe}: {place}")
     typer.echo("A service that watches the folder takes it up; another serves it when it is started again.")
+    typer.echo("Other machines take it up with `kyara pull`.")
+
+
+@app.command()
+def pull(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="NAME, NAME@ALIAS or NAME:VERSION; default: KYARA_CHAMPION.", show_default=False),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C; see KYARA_FOLLOW_SECONDS.")] = False,
+) -> None:
+    """Bring a promoted model here from the registry, verified, and point to it."""
+    from components.settings import settings
+    from flows.processes import terminable
+    from flows.pull import Reference
+    from flows.pull import follow as follow_it
+    from flows.pull import pull as pull_it
+
+    reference = Reference.parse(model or settings().champion or DEMO)
+    if follow:
+        with terminable():
+            follow_it(reference, settings().follow_seconds, say)
+    pulled = pull_it(reference, say)
+    typer.echo(f"version {pulled.version.number} is the champion of {reference.name} here: {pulled.folder}")

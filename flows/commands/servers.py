@@ -9,13 +9,20 @@ from flows.commands.shared import app
 
 @app.command()
 def serve(
-    tag: Annotated[str | None, typer.Argument(help="A Bento; default: the champion's.", show_default=False)] = None,
+    tag: Annotated[
+        str | None,
+        typer.Argument(
+            help="A Bento, or models:/NAME@ALIAS of the registry; default: KYARA_CHAMPION, then the champion's Bento.",
+            show_default=False,
+        ),
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Default: KYARA_SERVE_PORT, 3000.")] = None,
+    host: Annotated[str, typer.Option(help="Any but loopback needs KYARA_KEYS.")] = "127.0.0.1",
 ) -> None:
-    """Serve the champion over HTTP on loopback until Ctrl-C."""
-    from flows.server import serve as serve_here
+    """Serve the champion over HTTP until Ctrl-C; on loopback unless there are keys."""
+    from flows.replica import serve as serve_here
 
-    raise typer.Exit(serve_here(tag, port))
+    raise typer.Exit(serve_here(tag, port, host))
 
 
 @app.command()

@@ -11,18 +11,26 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from components.errors import KyaraError
 from components.image.generation.request import GenerateRequest
-from serving.body_limit import LIMIT, BodyLimitMiddleware
+from serving.body_limit import LIMIT, BodyLimitMiddleware, parse
+from serving.errors import answer
 
 
-async def echo(request: Request) -> JSONResponse:
-    return JSONResponse(await request.json() if request.method == "POST" else "got")
+async def draw(request: Request) -> JSONResponse:
+    try:
+        parse(GenerateRequest, await request.body())
+    except KyaraError as error:
+        return answer(error)
+    return JSONResponse(await request.json())
 
 
-APP = BodyLimitMiddleware(
-    Starlette(routes=[Route("/generate", echo, methods=["POST", "GET"]), Route("/other", echo, methods=["POST"])]),
-    schemas={"/generate": GenerateRequest},
-)
+async def other(request: Request) -> JSONResponse:
+    return JSONResponse(len(await request.body()))
+
+
+ROUTES = [Route("/generate", draw, methods=["POST"]), Route("/other", other, methods=["POST"])]
+APP = BodyLimitMiddleware(Starlette(routes=ROUTES), seconds=0.2, forms=["/other"])
 
 
 def ask(content: Any, path: str = "/generate", **headers: str) -> httpx.Response:
@@ -88,4 +96,24 @@ def test_other_content_types_are_415() -> None:
     assert ask("prompt=a", **{"Content-Type": "application/x-www-form-urlencoded"}).status_code == 415
     assert ask('{"prompt": "a"}', **{"Content-Type": ""}).status_code == 415
     assert ask("", path="/other", **{"Content-Type": "text/plain"}).status_code == 415
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert ask("--x--", **form).status_code == 415 and ask("--x--", path="/other", **form).status_code == 200
     assert ask('{"prompt": "a"}', **{"Content-Type": "Application/JSON; charset=utf-8"}).status_code == 200
+
+
+def test_a_body_that_does_not_come_is_408() -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'{"prompt": '
+        await anyio.sleep(30)
+        yield b'"a"}'
+
+    response = ask(slow())
+    assert response.status_code == 408 and response.json()["error"]["code"] == "timeout"
+
+
+def test_a_request_without_a_body_needs_no_type() -> None:
+    async def send() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(APP), base_url="http://test") as client:
+            return await client.post("/other")
+
+    assert anyio.run(send).json() == 0

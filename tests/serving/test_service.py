@@ -210,10 +210,10 @@ def test_health_metrics_model_and_page(server: Server) -> None:
     assert get(server, "/livez").status_code == get(server, "/readyz").status_code == 200
     ask(server)
     metrics = get(server, "/metrics").text
-    assert re.search(r'kyara_requests_total\{status="200"\} [1-9]', metrics)
+    assert re.search(r'kyara_requests_total\{path="/generate",status="200"\} [1-9]', metrics)
     assert 'kyara_generation_seconds_count{model="tiny:1"}' in metrics
     assert "kyara_queue_depth 0.0" in metrics
-    assert re.search(r'kyara_model_info\{digest="\w{64}",name="tiny",version="1"\} 1\.0', metrics)
+    assert re.search(r'kyara_model_info\{digest="\w{64}",engine="[^"]+",name="tiny",version="1"\} 1\.0', metrics)
     card = get(server, "/model").json()
     told = {"version": "1", "trigger": "kyarachar", "license": "CC0-1.0", "metrics": {"lora.style": 1.0}}
     assert told.items() <= card.items() and "eager" in card["engine"]

@@ -8,7 +8,7 @@ All plans are made before the first step, so that what a request costs is known 
 """
 
 import io
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from components.image.families.bundle import Bundle, Condition, Residuals
 from components.image.families.syntax import MAX_CHUNKS
 from components.image.generation.cost import check_cost, cost
 from components.image.generation.engine import Engine
+from components.image.generation.fused import Fused
 from components.image.generation.guidance import Guidance
 from components.image.generation.latent import Predict, initial_noise, sample, steps_from, to_images
 from components.image.generation.loras import Loras, PlainEngine, chosen
@@ -78,7 +79,7 @@ class Canvas:
 
     `bundle` is the model in plain torch, whose UNet is the only one; `engine` runs it, or what was made of it, and
     `plain` runs it as it is: `use_plain` is for modes that need more of the UNet than a converted one gives. A request
-    with LoRAs is drawn so as well.
+    with LoRAs is drawn by an engine of `fused` where that has one for it, else by `plain`.
     `vocabulary` is what the model can be asked for by name; `judges` opens the model's judge, where it has one;
     `words` puts a further prompt of the request into the model's words, as its own was.
     """
@@ -97,6 +98,8 @@ class Canvas:
     vocabulary: Vocabulary = EMPTY
     judges: Callable[[], Judge | None] = lambda: None
     words: Callable[[str], str] = str
+    fused: Fused | None = None
+    _unets: dict[Hashable, Engine] = field(default_factory=dict)
     _autoencoder: Bundle | None = None
     _refiner: Any = None
     _adapter: Adapter | None = None
@@ -111,8 +114,9 @@ class Canvas:
         self.loras = chosen(request.loras)
         self._autoencoder = self.slots.with_vae(request.vae) if request.vae else None
         self._refiner = self.slots.refiner(request.refiner.name) if request.refiner else None
-        if self.loras or request.ip_adapter:
+        if request.ip_adapter or (self.loras and self.fused is None):
             self.use_plain()
+        if request.ip_adapter or (self.loras and not (self.fused and self.fused.knows(self.loras))):
             with self.plain.using(self.loras):
                 self._adapter = self.slots.adapter(request.ip_adapter.name) if request.ip_adapter else None
         self.warnings += self.plain.partly(self.loras)
@@ -132,13 +136,25 @@ class Canvas:
         residuals: Residuals | None = None,
     ) -> Tensor:
         """The UNet's output with this request's LoRAs and IP-Adapter, as Bundle.predict."""
-        if not self.loras and self._adapter is None and residuals is None:
-            return self.engine.predict(latents, t, condition, guidance)
+        if self._adapter is None and residuals is None:
+            engine = self._unet(latents, condition)
+            if isinstance(engine, PlainEngine):
+                return engine.predict(latents, t, condition, guidance, self.loras)
+            return engine.predict(latents, t, condition, guidance)
         with torch.no_grad(), self.plain.using(self.loras) as bundle:
             if self._adapter is None or self._seen is None or self.request.ip_adapter is None:
                 return bundle.predict(latents, t, condition, guidance, residuals=residuals)
             weight = self.request.ip_adapter.weight
             return with_picture(bundle, self._adapter, self._seen, weight)(latents, t, condition, guidance, residuals)
+
+    def _unet(self, latents: Tensor, condition: Condition) -> Engine:
+        """Who runs calls of these shapes, the same from the first step of a request to its last."""
+        if not self.loras or self.engine is self.plain or self.fused is None:
+            return self.engine
+        shapes = (latents.shape, condition.hidden.shape)
+        if shapes not in self._unets:
+            self._unets[shapes] = self.fused.get(self.loras, latents, condition) or self.plain
+        return self._unets[shapes]
 
     @property
     def judge(self) -> Judge | None:
@@ -312,7 +328,7 @@ class Canvas:
             "model_version": card.version,
             "model_digest": self.promoted.digest,
             "license": card.license,
-            "engine": self.engine.name,
+            "engine": next(iter(self._unets.values()), self.engine).name,
             "kyara": kyara_version(),
             "request": self._again(plan),
             **more,

@@ -1,14 +1,15 @@
 """LoRAs as a choice of a request: by its field `loras`, or by `<lora:name:0.8>` in its prompt, from one folder.
 
 They are set beside the weights of the one UNet and weighed there (peft, arXiv 2106.09685); nothing is merged, so that
-the model without them is bit-equal to what it was.
+the model without them is bit-equal to what it was, and another choice costs milliseconds. What runs converted networks
+takes them up beside that (`fused.py`).
 """
 
 import itertools
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from components.errors import RequestError
 from components.image.families.bundle import Bundle, Condition
-from components.image.generation.engine import Engine
+from components.image.generation.engine import Call, Engine
 from components.image.generation.request import HEAVIEST_LORA, GenerateRequest
 from components.settings import settings
 
@@ -96,20 +97,36 @@ class PlainEngine(Engine):
     _active: Loras = ()
 
     @classmethod
-    def of(cls, bundle: Bundle) -> "PlainEngine":
+    def of(cls, bundle: Bundle, parallel: int = 1) -> "PlainEngine":
         """An engine on the bundle itself; no weights are copied."""
-        return cls(bundle, "eager", {"unet": str(bundle.dtype).removeprefix("torch."), "vae": "float32"})
+        precision = {"unet": str(bundle.dtype).removeprefix("torch."), "vae": "float32"}
+        return cls(bundle, "eager", precision, parallel=parallel)
 
     @contextmanager
     def using(self, loras: Loras = ()) -> Iterator[Bundle]:
         """The model alone for the block, with these LoRAs and no others. Raises RequestError for one that fails."""
         with self._lock:
-            if loras != self._active:
-                with warnings.catch_warnings():
-                    for note in ("Already found a `peft_config`", "Adapter .* was active which is now deleted"):
-                        warnings.filterwarnings("ignore", message=note)  # several are meant, and going
-                    self._activate(loras)
-            yield self.bundle
+            yield self._with(loras)
+
+    def _with(self, loras: Loras) -> Bundle:
+        """The model with these LoRAs and no others, for who holds the lock."""
+        if loras != self._active:
+            with warnings.catch_warnings():
+                for note in ("Already found a `peft_config`", "Adapter .* was active which is now deleted"):
+                    warnings.filterwarnings("ignore", message=note)  # several are meant, and going
+                self._activate(loras)
+        return self.bundle
+
+    def deltas(self, loras: Loras) -> dict[str, Tensor]:
+        """What these LoRAs add to the UNet's weights, by name of the module: float32, of the weight's own shape.
+
+        Raises RequestError for one that does not fit, ValueError where it is more than a sum.
+        """
+        from peft.tuners.lora import LoraLayer
+
+        with self.using(loras) as bundle:
+            layers = {name: layer for name, layer in bundle.unet.named_modules() if isinstance(layer, LoraLayer)}
+            return {name: added for name, layer in layers.items() if (added := _added(layer)) is not None}
 
     def partly(self, loras: Loras) -> list[str]:
         """One sentence for each of these, once loaded, of which only the UNet's part is used."""
@@ -120,10 +137,17 @@ class PlainEngine(Engine):
         ]
 
     @torch.no_grad()
-    def predict(self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
-        """As Bundle.predict, without LoRAs."""
-        with self.using() as bundle:
-            return bundle.predict(latents, t, condition, guidance)
+    def predict(
+        self, latents: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None, loras: Loras = ()
+    ) -> Tensor:
+        """As Bundle.predict, with these LoRAs and no others."""
+        call = Call(latents, t, condition, guidance)
+
+        def run(calls: Sequence[Call]) -> Sequence[Tensor]:
+            return self.together(self._with(loras), calls)
+
+        result: Tensor = self.steps((call.shape, loras), call, run)
+        return result
 
     def _activate(self, loras: Loras) -> None:
         unet, self._active = self.bundle.unet, ()
@@ -148,6 +172,16 @@ class PlainEngine(Engine):
                 self._partly.add(lora)
         self._names[lora] = name
         return name
+
+
+def _added(layer: Any) -> Tensor | None:
+    """What the active LoRAs add to the weight of peft's `layer`; None: nothing."""
+    names = [name for name in layer.active_adapters if name in layer.lora_A]
+    if layer.disable_adapters or not names:
+        return None
+    if layer.lora_variant or any(layer.lora_bias.get(name) for name in names):
+        raise ValueError("a LoRA changes more than weights")
+    return torch.stack([layer.get_delta_weight(name).float().cpu() for name in names]).sum(0)
 
 
 def _add(bundle: Bundle, lora: Lora, adapter: str) -> bool:

@@ -113,7 +113,7 @@ def to_png(image: Image.Image, facts: Mapping[str, Any], pictures: Mapping[str, 
 
 def read_png(png: bytes) -> dict[str, Any]:
     """The `kyara` facts of a picture; empty where it has none."""
-    return _object(_texts(png).get("kyara", "{}"))
+    return _object(texts(png).get("kyara", "{}"))
 
 
 def read_request(png: bytes) -> dict[str, Any]:
@@ -124,13 +124,13 @@ def read_request(png: bytes) -> dict[str, Any]:
     Raises:
         RequestError: no PNG, or one that says nothing.
     """
-    texts = _texts(png)
-    asked = _object(texts.get("kyara", "{}")).get("request")
+    found = texts(png)
+    asked = _object(found.get("kyara", "{}")).get("request")
     if isinstance(asked, dict):
-        known = _object(texts.get("kyara_pictures", "{}"))
+        known = _object(found.get("kyara_pictures", "{}"))
         return {name: value for name, value in _put_back(asked, known).items() if value is not LOST}
-    if "parameters" in texts:
-        return read_parameters(texts["parameters"])
+    if "parameters" in found:
+        return read_parameters(found["parameters"])
     raise RequestError("the picture does not say how it was made.", hint="Expected a PNG of Kyara or of A1111's UI.")
 
 
@@ -174,7 +174,8 @@ def _put_back(value: Any, pictures: Mapping[str, Any]) -> Any:
     return value
 
 
-def _texts(png: bytes) -> dict[str, str]:
+def texts(png: bytes) -> dict[str, str]:
+    """The text chunks of a picture by name. Raises RequestError for what is no sound PNG, WebP or GIF file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -8,11 +8,12 @@ import logging
 import shutil
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import openvino as ov
 import torch
 from torch import Tensor, nn
@@ -139,7 +140,26 @@ def build_openvino(
             chosen = {part: chosen[part] if kept[part] else F32 for part in kept}
             running = _running(bundle, models, chosen, folder)
             errors = reference.errors(running)
-    return Engine(running, "openvino", chosen, errors)
+    blobs = None if folder is None else folder / "blobs"
+
+    def reweigh(added: Mapping[str, Tensor], precision: str) -> UNet:
+        return UNet(bundle.unet, Network(_with_added(models["unet"], added), precision, blobs))
+
+    return Engine(running, "openvino", chosen, errors, reweigh=reweigh)
+
+
+def _with_added(model: Any, added: Mapping[str, Tensor]) -> Any:
+    """A converted UNet with these added to its weights, by name of the module. Raises ValueError for an unknown one."""
+    changed = model.clone()
+    constants = {node.get_friendly_name(): node for node in changed.get_ops() if node.get_type_name() == "Constant"}
+    for name, value in added.items():
+        node = constants.get(f"self.unet.{name}.weight")
+        if node is None or tuple(node.shape) != tuple(value.shape):
+            raise ValueError(f"the converted network has no weight {name!r} of shape {tuple(value.shape)}")
+        weight = ov.op.Constant(np.ascontiguousarray(node.data + value.numpy()))
+        for target in node.output(0).get_target_inputs():
+            target.replace_source_output(weight.output(0))
+    return changed
 
 
 def network_digest(bundle: Bundle) -> str:

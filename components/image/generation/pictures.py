@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any, get_args
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
@@ -90,6 +90,34 @@ def decoded_mask(picture: str, field: str) -> Image.Image:
         if low == high:
             return layer.getchannel("A")
     return flat(image, (0, 0, 0)).convert("L")
+
+
+def inverted_opacity(picture: str, field: str) -> Picture | None:
+    """A mask that is white where a picture is transparent; None for one without a transparent pixel.
+
+    Raises RequestError as `decoded` does.
+    """
+    image = _opened(picture, field)
+    if not image.has_transparency_data:
+        return None
+    alpha = image.convert("RGBA").getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        return None
+    buffer = io.BytesIO()
+    ImageChops.invert(alpha).save(buffer, "PNG", compress_level=1)
+    return picture_of(buffer.getvalue())
+
+
+def fitted_mask(mask: str, image: str, *, inverted: bool = False) -> Picture:
+    """A mask in the size of its picture, black and white exchanged if `inverted`.
+
+    Raises RequestError as `decoded` does.
+    """
+    grey, size = decoded_mask(mask, "mask"), decoded(image, "image").size
+    fitted = grey if grey.size == size else grey.resize(size, Image.Resampling.BILINEAR)
+    buffer = io.BytesIO()
+    (ImageChops.invert(fitted) if inverted else fitted).save(buffer, "PNG", compress_level=1)
+    return picture_of(buffer.getvalue())
 
 
 def _opened(picture: str, field: str) -> Image.Image:

@@ -86,6 +86,12 @@ class Slots:
         """SDXL's refiner as a diffusers image to image pipeline. Raises RequestError."""
         return self._refiner(self._find("refiner", name))
 
+    def names(self) -> dict[str, list[str]]:
+        """What lies in KYARA_PARTS, by kind."""
+        folder = settings().parts_dir
+        kinds = ("vae", "ip_adapter", "refiner")
+        return {kind: [path.name for path in sorted((folder / kind).glob("*")) if path.is_dir()] for kind in kinds}
+
     def _find(self, kind: str, name: str) -> Path:
         from diffusers import AutoencoderKL
 

@@ -17,6 +17,9 @@ class Request(Frozen):
     count: int = 1
 
 
+ROUTES, APIS = {"/letters": Request}, ()
+
+
 def assemble(recipe: Any, outputs: Mapping[str, Path], out: Path, *, version: str, parents: Any) -> Artifact:
     with replacing(out) as folder:
         folder.mkdir()
@@ -27,6 +30,9 @@ def assemble(recipe: Any, outputs: Mapping[str, Path], out: Path, *, version: st
 
 
 class Letters:
+    parallel = 1
+    counters: Mapping[str, int] = {}
+
     def __init__(self, folder: Path) -> None:
         self.card = {
             **json.loads((folder / "card.json").read_text()),
@@ -37,6 +43,12 @@ class Letters:
     def run(self, request: Request, *, previews: bool = False) -> Iterator[Preview | Done]:
         yield Preview(1, 1)
         yield Done("".join(self.letters[: request.count]).encode(), MEDIA_TYPE, {"seed": 0})
+
+    def reading(self, prompt: str, negative: str = "") -> Mapping[str, Any]:
+        return {"text": prompt, "negative": negative}
+
+    def parts(self) -> Mapping[str, tuple[str, ...]]:
+        return {}
 
 
 def load(folder: Path, options: Mapping[str, Any] | None = None) -> Letters:

@@ -29,22 +29,23 @@ from components.image.generation.request import GenerateRequest
 
 @dataclass(frozen=True)
 class Mode:
-    """`draw` is a `Draw` of the canvas module, which loads torch and is not imported here."""
+    """`draw` is a `Draw` of the canvas module, which loads torch and is not imported here; `route` is its HTTP path."""
 
     request: type[GenerateRequest]
     draw: Callable[..., Any]
+    route: str
 
 
 MODES: Mapping[str, Mode] = {
-    "text_to_image": Mode(GenerateRequest, text_to_image.draw),
-    "animate": Mode(animate.AnimateRequest, animate.draw),
-    "edit": Mode(edit.EditRequest, edit.draw),
-    "image_to_image": Mode(image_to_image.ImageToImageRequest, image_to_image.draw),
-    "inpaint": Mode(inpaint.InpaintRequest, inpaint.draw),
-    "interpolate": Mode(interpolate.InterpolateRequest, interpolate.draw),
-    "sliders": Mode(sliders.SlidersRequest, sliders.draw),
-    "upscale": Mode(upscale.UpscaleRequest, upscale.draw),
-    "control": Mode(control.ControlRequest, control.draw),
+    "text_to_image": Mode(GenerateRequest, text_to_image.draw, "/txt2img"),
+    "animate": Mode(animate.AnimateRequest, animate.draw, "/animate"),
+    "edit": Mode(edit.EditRequest, edit.draw, "/transform"),
+    "image_to_image": Mode(image_to_image.ImageToImageRequest, image_to_image.draw, "/img2img"),
+    "inpaint": Mode(inpaint.InpaintRequest, inpaint.draw, "/inpaint"),
+    "interpolate": Mode(interpolate.InterpolateRequest, interpolate.draw, "/interpolate"),
+    "sliders": Mode(sliders.SlidersRequest, sliders.draw, "/sliders"),
+    "upscale": Mode(upscale.UpscaleRequest, upscale.draw, "/upscale"),
+    "control": Mode(control.ControlRequest, control.draw, "/control"),
 }
 DEFAULT = "text_to_image"
 _OBJECT = TypeAdapter(dict[str, Any])

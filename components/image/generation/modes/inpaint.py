@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from components.errors import RequestError
 from components.image.generation.pictures import Picture, decoded, decoded_mask
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from components.image.generation.canvas import Canvas, Events
 
 Side = Annotated[int, Field(strict=True, ge=0, le=4096)]
+# As an array of equal items: BentoML's client knows no `prefixItems`.
+_SIDES = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 4096}, "minItems": 4, "maxItems": 4}
+Box = Annotated[tuple[Side, Side, Side, Side], WithJsonSchema(_SIDES)]
 
 
 class InpaintRequest(GenerateRequest):
@@ -27,7 +30,7 @@ class InpaintRequest(GenerateRequest):
     mask: Picture | None = Field(
         None, description="A picture of the same size, base64: white is drawn anew, black stays, grey is mixed."
     )
-    box: tuple[Side, Side, Side, Side] | None = Field(
+    box: Box | None = Field(
         None, description="Left, top, right, bottom in pixels of the picture, instead of a mask."
     )
     feather: int = Field(0, strict=True, ge=0, le=256, description="Pixels over which the inner edge is mixed.")
