@@ -56,6 +56,14 @@ class Settings(BaseSettings):
     )
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow pages on loopback.")
     serve_port: int = Field(3000, ge=1, le=65535, description="Port of the BentoML service on loopback.")
+    studio_port: int = Field(8501, ge=1, le=65535, description="Port of the studio on loopback.")
+    studio_service: str | None = Field(
+        None, description="Address of the service that the studio asks; default: KYARA_SERVE_PORT on loopback."
+    )
+    studio_key: SecretStr | None = Field(None, description="API key that the studio shows to the service.")
+    gallery: Path | None = Field(
+        None, description="Folder where the studio keeps what was drawn; default: gallery/ in the home."
+    )
     allowed_hosts: Names = Field(
         (), description="Names besides loopback under which our servers answer, by comma; `*`: any."
     )
@@ -163,6 +171,16 @@ class Settings(BaseSettings):
     def presets(self) -> Path:
         """Named settings that a user saved: <name>.json."""
         return self.state / "presets"
+
+    @property
+    def gallery_dir(self) -> Path:
+        """Pictures that were drawn in the studio, each with its settings inside."""
+        return (self.gallery or self.base_dir / "gallery").resolve()
+
+    @property
+    def service_url(self) -> str:
+        """Address of the service that the studio asks."""
+        return (self.studio_service or f"http://127.0.0.1:{self.serve_port}").rstrip("/")
 
     @property
     def runs(self) -> Path:

@@ -19,6 +19,7 @@ from components.contracts import Done, Judge, Preview
 from components.errors import RequestError
 from components.image.families.bundle import Bundle
 from components.image.generation.canvas import Canvas, Drawn
+from components.image.generation.control.shelf import shelf
 from components.image.generation.engine import Engine, build_engine
 from components.image.generation.fused import Fused
 from components.image.generation.latent import load_variant
@@ -97,11 +98,12 @@ class ImageGenerator:
 
     @cached_property
     def card(self) -> Mapping[str, Any]:
-        """What `GET /model` shows: the promoted model's card, its digest, the engine, and what was measured for it."""
+        """What `GET /model` shows: the promoted model's card, its digest, engine, words, and what was measured for it."""
         return {
             **self.promoted.card.model_dump(mode="json"),
             "digest": self.promoted.digest,
             "engine": self.engine.name,
+            "vocabulary": {} if self.reader is None else self.reader.vocabulary.as_json(),
             "metrics": self.promoted.metrics,
         }
 
@@ -168,7 +170,8 @@ class ImageGenerator:
 
     def parts(self) -> Mapping[str, Sequence[str]]:
         """Names that a request may use."""
-        return {"loras": list(known()), **self.slots.names()}
+        kinds = {each.kind for each in shelf(self.promoted.folder) if each.kind is not None}
+        return {"loras": list(known()), "controls": sorted(kinds), **self.slots.names()}
 
     def answer(self, request: GenerateRequest) -> Done:
         """`run` without the events."""

@@ -36,6 +36,13 @@ class Vocabulary:
         firsts = () if known is None else (words[0].casefold() for words in self.entries[known[0]][known[1]])
         return known if tag.casefold() in firsts else None
 
+    def as_json(self) -> dict[str, dict[str, dict[Language, list[str]]]]:
+        """Attribute -> value -> language -> words, the canonical one first."""
+        return {
+            attribute: {value: {"en": list(english), "ja": list(japanese)} for value, (english, japanese) in of.items()}
+            for attribute, of in self.entries.items()
+        }
+
     @cached_property
     def _meanings(self) -> Mapping[str, tuple[str, str]]:
         found: dict[str, tuple[str, str]] = {}

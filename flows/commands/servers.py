@@ -1,5 +1,6 @@
 """What answers and what waits: service, pages, worker; and what this machine has."""
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -23,6 +24,18 @@ def serve(
     from flows.replica import serve as serve_here
 
     raise typer.Exit(serve_here(tag, port, host))
+
+
+@app.command()
+def studio(
+    port: Annotated[int | None, typer.Option(help="Default: KYARA_STUDIO_PORT, 8501.")] = None,
+) -> None:
+    """Serve the page for people who make pictures on loopback, and the champion where no service answers."""
+    from flows.studio import pages
+
+    with contextlib.suppress(KeyboardInterrupt):
+        for line in pages(port):
+            typer.echo(line)
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""The studio: a page for people who make pictures. It asks the service over HTTP and holds no model."""
