@@ -30,9 +30,7 @@ class InpaintRequest(GenerateRequest):
     mask: Picture | None = Field(
         None, description="A picture of the same size, base64: white is drawn anew, black stays, grey is mixed."
     )
-    box: Box | None = Field(
-        None, description="Left, top, right, bottom in pixels of the picture, instead of a mask."
-    )
+    box: Box | None = Field(None, description="Left, top, right, bottom in pixels of the picture, instead of a mask.")
     feather: int = Field(0, strict=True, ge=0, le=256, description="Pixels over which the inner edge is mixed.")
     strength: float = Field(0.8, ge=0, le=1, description="0 keeps what is inside as well, 1 draws it from noise.")
 
