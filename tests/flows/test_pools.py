@@ -1,6 +1,10 @@
 """Work pools of every kind, against a real Prefect server; and what a deployment says of this machine: nothing."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +60,35 @@ def test_code_is_installed_or_cloned(home: Path, monkeypatch: pytest.MonkeyPatch
     set_up(monkeypatch, source="git@git.example.org:team/kyara.git")
     (told,) = source().to_pull_step().values()
     assert (told["repository"], told["branch"]) == ("git@git.example.org:team/kyara.git", None)
+
+
+PULL = """
+import asyncio, json, os, sys
+from prefect.deployments.steps.core import run_steps
+from prefect.flows import load_flow_from_entrypoint
+os.chdir(asyncio.run(run_steps([json.loads(sys.argv[1])]))["directory"])
+print(load_flow_from_entrypoint("flows.produce.produce").fn.__code__.co_filename)
+"""
+
+
+def test_a_run_loads_the_code_that_it_cloned(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another Kyara is installed."""
+    code, run = tmp_path / "code", tmp_path / "run"
+    run.mkdir()
+    for name in ("components", "flows"):
+        shutil.copytree(REPOSITORY / name, code / name, ignore=shutil.ignore_patterns("__pycache__"))
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-C", str(code)]
+    for arguments in (["init", "-q", "-b", "v1"], ["add", "."], ["commit", "-qm", "code"]):
+        subprocess.run([*git, *arguments], check=True)
+    set_up(monkeypatch, source=f"file://{code}#v1")
+    done = subprocess.run(
+        [sys.executable, "-c", PULL, json.dumps(source().to_pull_step())],
+        cwd=run,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert Path(done.stdout.splitlines()[-1]).is_relative_to(run), done.stderr
 
 
 def test_a_recipe_travels_by_name_or_whole(tmp_path: Path) -> None:
