@@ -37,7 +37,7 @@ def test_the_service_draws_for_those_who_have_a_key(tmp_path: Path) -> None:
     with home(tmp_path / "made"):
         folder = tiny_version(tmp_path / "models", "1")
         point(folder.parent, "1")
-    (tmp_path / "keys.txt").write_text("studio secret 600\n")
+    (tmp_path / "keys.txt").write_text("studio a-secret-of-the-studio 600\n")
     told = {"KYARA_MODELS": str(folder.parent), "KYARA_KEYS": str(tmp_path / "keys.txt"), "KYARA_DRAIN_SECONDS": "0"}
     variables = environment(tmp_path, free_port(), **told)
     log = tmp_path / "service.log"
@@ -47,7 +47,7 @@ def test_the_service_draws_for_those_who_have_a_key(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{variables['PORT']}/generate"
         asked = {"prompt": "red hair", "seed": 1}
         assert httpx.post(url, json=asked, trust_env=False).status_code == 401
-        key = {"Authorization": "Bearer secret"}
+        key = {"Authorization": "Bearer a-secret-of-the-studio"}
         drawn = httpx.post(url, json=asked, headers=key, trust_env=False, timeout=120)
         assert drawn.status_code == 200 and drawn.headers["x-kyara-model"] == "tiny:1"
         metrics = httpx.get(url.replace("/generate", "/metrics"), headers=key, trust_env=False).text
