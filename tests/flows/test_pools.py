@@ -63,10 +63,11 @@ def test_code_is_installed_or_cloned(home: Path, monkeypatch: pytest.MonkeyPatch
 
 
 PULL = """
-import asyncio, json, os, sys
-from prefect.deployments.steps.core import run_steps
+import json, os, sys
+from prefect.deployments.steps import git_clone
 from prefect.flows import load_flow_from_entrypoint
-os.chdir(asyncio.run(run_steps([json.loads(sys.argv[1])]))["directory"])
+(told,) = json.loads(sys.argv[1]).values()
+os.chdir(git_clone(**told)["directory"])
 print(load_flow_from_entrypoint("flows.produce.produce").fn.__code__.co_filename)
 """
 

@@ -39,7 +39,7 @@ def test_diffusers_loads_the_lora_as_the_card_says(published: Path) -> None:
     from components.image.lora import fuse
     from components.image.product import read_model
 
-    pipeline = StableDiffusionPipeline.from_pretrained(published / "base", torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(published / "base").to(torch.float32)
     inputs = (torch.randn(1, 4, 8, 8), torch.tensor([500]), torch.randn(1, 7, 32))
     plain = pipeline.unet(*inputs).sample
     pipeline.load_lora_weights(published, weight_name="pytorch_lora_weights.safetensors")
@@ -55,7 +55,7 @@ def test_diffusers_draws_with_the_student(published: Path) -> None:
     import torch
     from diffusers import LCMScheduler, StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline.from_pretrained(published / "base", torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(published / "base").to(torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_lora_weights(published, weight_name="pytorch_lora_weights.safetensors", adapter_name="character")
     pipeline.load_lora_weights(
