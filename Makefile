@@ -14,12 +14,13 @@ data: env       ## the embedded data, base model and judge, from the remote insi
 demo: data      ## the whole pipeline on the demo's recipe, then one picture over HTTP
 	@$(BIN)/python -m flows.cli demo
 
-# Three processes: a Prefect flow that is interrupted in a process where OpenVINO has compiled a model can crash Python;
+# Several processes: a Prefect flow that is interrupted in a process where OpenVINO has compiled a model can crash Python;
 # so what draws (flows/drawing) stands apart from the flows that are interrupted.
 test: data      ## the test suite
 	@$(BIN)/python -m pytest tests/components
 	@$(BIN)/python -m pytest tests/contract tests/flows --ignore=tests/flows/drawing
 	@$(BIN)/python -m pytest tests/flows/drawing tests/serving tests/test_bootstrap.py
+	@$(BIN)/python -m pytest tests/deploy
 
 check: env      ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

@@ -45,6 +45,15 @@ class Settings(BaseSettings):
     threads: int | None = Field(None, ge=1, description="CPU threads for torch; default: all cores.")
     mlflow_uri: str | None = Field(None, description="MLflow tracking server; default: a SQLite file under the home.")
     prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the Prefect server on loopback.")
+    pool: str | None = Field(None, description="Prefect work pool of queued runs; default: kyara, or kyara-<type>.")
+    pool_type: str = Field("process", description="Its type: process, docker or kubernetes.")
+    pool_image: str | None = Field(None, description="Image that runs of a docker or kubernetes pool start from.")
+    pool_variables: dict[str, Any] = Field(
+        default_factory=dict, description='Job variables of queued runs, as JSON: {"volumes": ["/data:/data"]}.'
+    )
+    source: str | None = Field(
+        None, description="Git repository, `#branch` behind it, that runs clone their code from; default: installed."
+    )
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow pages on loopback.")
     serve_port: int = Field(3000, ge=1, le=65535, description="Port of the BentoML service on loopback.")
     studio_port: int = Field(8501, ge=1, le=65535, description="Port of the studio on loopback.")
@@ -215,5 +224,9 @@ def quiet_environment() -> None:
     """Switch off telemetry and give the tools their homes; call before prefect, mlflow, dvc or bentoml is imported."""
     here = settings()
     homes = {"PREFECT_HOME": here.state / "prefect", "BENTOML_HOME": here.state / "bentoml"}
+    profiles = Path.home() / ".prefect" / "profiles.toml"
+    # The home is ours, and the user's choice among servers (`prefect profile use`) still counts.
+    if "PREFECT_HOME" not in os.environ and profiles.is_file():
+        homes["PREFECT_PROFILES_PATH"] = profiles
     for name, value in {**QUIET, **{key: str(path) for key, path in homes.items()}}.items():
         os.environ.setdefault(name, value)

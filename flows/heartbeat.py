@@ -1,10 +1,12 @@
 """Who works on a run: runs/<id>/heartbeat.json, rewritten every few seconds and removed at the end.
 
 A process that dies leaves its flow run Running for ever (PrefectHQ/prefect#16746) and its MLflow runs open. The file
-it leaves behind names both; the next start finds it stale and closes them.
+it leaves behind names both; the next start finds it stale and closes them. For the machines that do not see the file,
+the flow run's labels say the same (flows.remote_heartbeat).
 """
 
 import contextlib
+import contextvars
 import json
 import socket
 import threading
@@ -22,6 +24,7 @@ from components.artifact import write_json
 from components.errors import EnvironmentProblem, TrackingError
 from components.runlog import logger
 from components.settings import settings
+from flows import remote_heartbeat
 
 FILE = "heartbeat.json"
 EVERY_SECONDS = 5.0
@@ -41,12 +44,17 @@ def beating(run_id: str, facts: Mapping[str, Any], every: float = EVERY_SECONDS)
     who = {"run_id": run_id, **this_process(), **facts}
 
     def beat() -> None:
+        told = -remote_heartbeat.EVERY_SECONDS
         while True:
             write_json(file, {**who, "time": time.time()})
+            if facts.get("flow_run_id") and time.monotonic() - told >= remote_heartbeat.EVERY_SECONDS:
+                told = time.monotonic()
+                remote_heartbeat.tell(str(facts["flow_run_id"]), who)
             if done.wait(every):
                 return
 
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    # Prefect's settings live in the context.
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(beat,), name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
@@ -87,21 +95,31 @@ def refuse_if_busy(recipe: str) -> None:
             raise EnvironmentProblem(message, hint="Wait for it or stop it, or give your recipe another `name`.")
 
 
-def reconcile() -> list[str]:
-    """Close what dead processes left open: Crashed in Prefect, KILLED in MLflow. Returns their run ids."""
-    closed = []
-    for file, beat in _beats():
-        if is_alive(beat):
-            continue
-        _close_flow_run(beat.get("flow_run_id"))
-        try:
-            if beat.get("mlflow_run_id"):
-                tracking.end_abandoned(beat["mlflow_run_id"])
-        except TrackingError as error:
-            logger.warning("run %s stays open in MLflow: %s", beat["run_id"], error)
+def reconcile(silent_seconds: float = remote_heartbeat.SILENT_SECONDS) -> list[str]:
+    """Close what dead processes left open: Crashed in Prefect, KILLED in MLflow. Returns their run ids.
+
+    Args:
+        silent_seconds: after which a run on another machine counts as dead.
+    """
+    dead = []
+    for file, beat in [each for each in _beats() if not is_alive(each[1])]:
+        _close(beat)
         file.unlink(missing_ok=True)
-        closed.append(str(beat["run_id"]))
-    return closed
+        dead.append(beat)
+    known = {beat["run_id"] for _, beat in _beats()}
+    silent = [run for run in remote_heartbeat.silent_runs(silent_seconds) if run["run_id"] not in known]
+    for run in silent:
+        _close(run)
+    return [str(each["run_id"]) for each in (*dead, *silent)]
+
+
+def _close(beat: Mapping[str, Any]) -> None:
+    _close_flow_run(beat.get("flow_run_id"))
+    try:
+        if beat.get("mlflow_run_id"):
+            tracking.end_abandoned(beat["mlflow_run_id"])
+    except TrackingError as error:
+        logger.warning("run %s stays open in MLflow: %s", beat["run_id"], error)
 
 
 def _beats() -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -12,9 +12,16 @@ from components.settings import REPOSITORY, quiet_environment, settings
 from flows.ports import HOST, free_port
 from flows.processes import Process, answers, child, wait_until
 
+PROBES = ("/api/health", "/api/ready")
+
 
 def application() -> Any:
-    """Prefect's ASGI application behind a check of Host and Origin, which it has not: its CORS only hides answers."""
+    """Prefect's ASGI application behind a check of Host and Origin, which it has not: its CORS only hides answers.
+
+    Also what a container runs: `uvicorn --factory flows.prefect_server:application`, on PostgreSQL where
+    PREFECT_API_DATABASE_CONNECTION_URL names it. Probes come by a machine's address, so `/api/health` answers any name.
+    """
+    _make_home()
     from prefect.server.api.server import create_app
     from prefect.settings import PREFECT_SERVER_API_PORT
     from starlette.responses import PlainTextResponse
@@ -24,6 +31,7 @@ def application() -> Any:
         lambda error: PlainTextResponse(str(error), status_code=403),
         hosts=settings().allowed_hosts,
         origins=_origins(PREFECT_SERVER_API_PORT.value()),
+        any_host=PROBES,
     )
 
 
@@ -34,7 +42,7 @@ def _origins(port: int) -> list[str]:
 
 @contextlib.contextmanager
 def serving_prefect(port: int, log: Path) -> Iterator[Process]:
-    """Prefect on SQLite behind `port` while the block runs.
+    """Prefect behind `port` while the block runs, on SQLite unless PREFECT_API_DATABASE_CONNECTION_URL says otherwise.
 
     As `prefect server start` does it, but with our application, and with all services: without them start-up would take
     1.5 s less, and every task run would be lost, which a service records.
@@ -57,10 +65,10 @@ def serving_prefect(port: int, log: Path) -> Iterator[Process]:
 def prefect_api() -> Iterator[str]:
     """A Prefect API for the block; yields its address.
 
-    In this order: what the user configured (PREFECT_API_URL, a profile, the test harness), the server of `kyara ui`, or
-    a private server on a free port over the same SQLite file. Measured on two cores: such a child is ready in 8 s (10 s
-    with a cold database) and a flow then costs 1.6 s, while Prefect's ephemeral mode takes 9 s (23 s cold) inside the
-    first flow call. And a child starts while this process imports Prefect and MLflow.
+    In this order: what the user configured (PREFECT_API_URL, the active profile, the test harness), the server of
+    `kyara ui`, or a private server on a free port over the same SQLite file. Measured on two cores: such a child is
+    ready in 8 s (10 s with a cold database) and a flow then costs 1.6 s, while Prefect's ephemeral mode takes 9 s (23 s
+    cold) inside the first flow call. And a child starts while this process imports Prefect and MLflow.
     """
     from components.tracking import connect
 
@@ -83,14 +91,24 @@ def prefect_api() -> Iterator[str]:
 
 
 def configured_api() -> str | None:
-    """The address of a Prefect API that is there already."""
-    if "prefect" in sys.modules:
+    """The address of a Prefect API that is there already: the environment's, the active profile's, or `kyara ui`'s."""
+    if "prefect" in sys.modules or _profile_names_api():
         from prefect.settings import PREFECT_API_URL
 
         if PREFECT_API_URL.value():
             return str(PREFECT_API_URL.value())
     ours = f"http://{HOST}:{settings().prefect_port}/api"
     return os.environ.get("PREFECT_API_URL") or (ours if answers(f"{ours}/health") else None)
+
+
+def _profile_names_api() -> bool:
+    """Whether it is worth importing Prefect (2 s) to ask its profiles."""
+    quiet_environment()
+    file = Path(os.environ.get("PREFECT_PROFILES_PATH") or Path(os.environ["PREFECT_HOME"]) / "profiles.toml")
+    try:
+        return "PREFECT_API_URL" in file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def _drain() -> None:

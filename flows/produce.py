@@ -164,11 +164,13 @@ def _flow_run_name() -> str:
 
 
 @flow(name="produce", flow_run_name=_flow_run_name)  # type: ignore[untyped-decorator]
-def produce(recipe: str, overrides: dict[str, Any] | None = None, run_id: str | None = None) -> dict[str, Any]:
+def produce(
+    recipe: str | dict[str, Any], overrides: dict[str, Any] | None = None, run_id: str | None = None
+) -> dict[str, Any]:
     """Run a recipe from its pictures to a packaged champion; what is sealed and current is skipped.
 
     Args:
-        recipe: a YAML file, or the name of one in flows/recipes.
+        recipe: a YAML file, the name of one in flows/recipes, or what such a file says.
         overrides: nested values that win over the file.
         run_id: default: made from the flow run.
 

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from components.errors import KyaraError, RecipeError
-from components.modalities import load_recipe
-from components.recipe import Recipe
+from components.modalities import load_recipe, parse_recipe
+from components.recipe import Recipe, merge, read_yaml
 from components.settings import quiet_environment, settings
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -67,9 +67,17 @@ def _place(target: dict[str, Any], parts: Sequence[str], value: Any) -> None:
     target[parts[-1]] = value
 
 
-def open_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """The recipe behind a path or bare name. Raises RecipeError."""
-    return load_recipe(find_recipe(name), overrides)
+def open_recipe(given: str | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe behind a path or bare name, or of plain data. Raises RecipeError."""
+    if isinstance(given, str):
+        return load_recipe(find_recipe(given), overrides)
+    return parse_recipe(merge(given, overrides or {}), "the recipe")
+
+
+def portable_recipe(name: str) -> str | dict[str, Any]:
+    """A recipe as another machine can read it: the name of one that comes with Kyara, else what the file says."""
+    file = find_recipe(name)
+    return file.stem if file.parent == RECIPES else dict(read_yaml(file))
 
 
 def run(name: str, stage: str, overrides: Mapping[str, Any] | None = None) -> None:

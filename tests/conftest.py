@@ -16,6 +16,7 @@ _HOME = tempfile.TemporaryDirectory(prefix="kyara-tests-")
 os.environ["KYARA_HOME"] = _HOME.name
 os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(Path(_HOME.name) / "prefect-results"))
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+os.environ["PREFECT_PROFILES_PATH"] = str(Path(_HOME.name) / "profiles.toml")  # not those of whoever runs the tests
 
 from components.settings import quiet_environment, settings  # noqa: E402
 

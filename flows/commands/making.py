@@ -47,6 +47,31 @@ def stage(recipe: Recipe, name: Annotated[str, typer.Argument(metavar="STAGE")],
 
 
 @app.command()
+def publish(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A promoted recipe; default: the latest champion's.", show_default=False)
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="user/name on the Hugging Face Hub; default: its name, yours.")] = None,
+    push: Annotated[bool, typer.Option("--push", help="Send it. Without this nothing leaves the machine.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="A new repository is private.")] = False,
+    license: Annotated[
+        str | None,
+        typer.Option(metavar="SPDX", help="What you know of the pictures' licence; wins over the dataset's."),
+    ] = None,
+    samples: Annotated[bool, typer.Option(help="Draw pictures for the card.")] = True,
+) -> None:
+    """The champion as a folder that diffusers, A1111 and ComfyUI load, with a model card; a dry run unless --push."""
+    from flows.publish import publish as make
+
+    made = make(recipe, to, push=push, private=private, license=license, samples=samples)
+    for name, size in made.files:
+        typer.echo(f"{size:>12,}  {name}")
+    typer.echo(f"{sum(size for _, size in made.files):>12,}  bytes in {made.folder}")
+    where = f"{made.repo} on the Hugging Face Hub"
+    typer.echo(f"pushed: {made.url}" if made.url else f"Nothing was sent. With --push this becomes {where}.")
+
+
+@app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="quality, prompts, outside, modes or service")],
     out: Annotated[Path, typer.Option(help="JSON file of the metrics; pictures go beside it.", show_default=False)],

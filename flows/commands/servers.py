@@ -48,11 +48,17 @@ def ui() -> None:
 
 
 @app.command()
-def worker() -> None:
-    """Work on queued and scheduled runs until Ctrl-C; needs the server of `kyara ui`."""
+def worker(
+    kind: Annotated[
+        str | None, typer.Option("--type", help="process, docker or kubernetes; default: KYARA_POOL_TYPE, process.")
+    ] = None,
+    pool: Annotated[str | None, typer.Option(help="Work pool; default: KYARA_POOL, kyara.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Runs at once; default: any number.")] = None,
+) -> None:
+    """Work on queued and scheduled runs until Ctrl-C; needs the server of `kyara ui`, or another (PREFECT_API_URL)."""
     from flows.deployments import work
 
-    raise typer.Exit(work())
+    raise typer.Exit(work(kind, pool, limit))
 
 
 @app.command()

@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from prefect import flow, get_client
 from prefect.deployments import run_deployment
-from flows.deployments import POOL, _make_pool
+from flows.pools import chosen_pool, make_pool
 
 @flow
 def greet(name: str) -> str:
@@ -33,9 +33,10 @@ def greet(name: str) -> str:
     return name
 
 if __name__ == "__main__":
-    _make_pool()
+    pool = chosen_pool()
+    make_pool(pool)
     sourced = greet.from_source(source=str(Path(__file__).parent), entrypoint="greeting.py:greet")
-    sourced.to_deployment(name="once", work_pool_name=POOL, parameters={"name": sys.argv[1]}).apply()
+    sourced.to_deployment(name="once", work_pool_name=pool.name, parameters={"name": sys.argv[1]}).apply()
     run_deployment("greet/once", timeout=0)
 """
 

@@ -1,0 +1,1 @@
+"""What `kyara publish` puts together: licences, weights in the forms that others load, samples, the model card."""
