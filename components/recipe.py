@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -45,6 +45,20 @@ class StepConfig(Frozen):
     def plugins(self) -> tuple[str, ...]:
         """Dotted names of plug-ins whose code decides what this step makes."""
         return ()
+
+
+class OptimizationSection(Frozen):
+    """What every training can be told of its optimizer steps; a section with other defaults declares a field again."""
+
+    batch_size: Count = 4
+    accumulation: Count = Field(1, description="Batches whose gradients are summed before one optimizer step.")
+    learning_rate: float = Field(1e-4, gt=0)
+    warmup_share: Share = Field(0.05, description="Share of all steps in which the learning rate rises.")
+    schedule: Literal["cosine", "constant"] = "cosine"
+    weight_decay: float = Field(1e-2, ge=0)
+    clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    checkpoint_every: Count = Field(250, description="Steps between sealed checkpoints.")
+    keep_checkpoints: int = Field(2, ge=2, description="Resumable checkpoints kept.")
 
 
 class Bound(Frozen):

@@ -10,9 +10,18 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from components.plugins import dotted
-from components.recipe import Bound, Count, Frozen, PackageConfig, PromoteConfig, Recipe, Share, StepConfig
+from components.recipe import (
+    Bound,
+    Count,
+    Frozen,
+    OptimizationSection,
+    PackageConfig,
+    PromoteConfig,
+    Recipe,
+    Share,
+    StepConfig,
+)
 from components.settings import PromptClient
-from components.training.optimization import OptimizationSection
 
 
 class ModelConfig(Frozen):

@@ -28,9 +28,9 @@ from torch import Generator, Tensor, nn
 from components.artifact import write_json
 from components.contracts import RunLog
 from components.errors import EnvironmentProblem, KyaraError, ModelError
+from components.recipe import OptimizationSection
 from components.training import checkpoint
 from components.training.checkpoint import Checkpoint
-from components.training.optimization import OptimizationSection
 from components.training.schedules import Schedule
 
 Loss = Callable[[int, Generator], Tensor]

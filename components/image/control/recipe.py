@@ -7,8 +7,7 @@ from pydantic import Field, model_validator
 
 from components.image.recipe import DatasetConfig, DatasetSection, ModelConfig
 from components.plugins import dotted
-from components.recipe import Count, Frozen, Recipe, Share, StepConfig
-from components.training.optimization import OptimizationSection
+from components.recipe import Count, Frozen, OptimizationSection, Recipe, Share, StepConfig
 
 Kind = Literal["sketch", "pose"]
 
