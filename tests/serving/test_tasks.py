@@ -93,5 +93,6 @@ def test_bentomls_client_submits_follows_and_cancels(shared: Running) -> None:
             long = await client.generate.submit(**LONG)
             await long.cancel()
             await reaches(long, "canceled")
+        client._temp_dir.cleanup()  # it leaves this to the collector, which warns
 
     asyncio.run(scene())
