@@ -46,9 +46,10 @@ def pages(port: int | None = None) -> Iterator[str]:
         stack.enter_context(terminable())
         servers: dict[Path, Process] = {}
         if here.studio_service is None and not answers(f"{here.service_url}/livez"):
-            server = stack.enter_context(Server(champion_bento(), port=here.serve_port))
-            server.wait_ready()
+            server = stack.enter_context(Server(champion_bento(), port=here.serve_port, models=here.models))
             assert server.process is not None
+            # Its model may still be loading: the page says so, and goes on by itself.
+            wait_until(f"{server.url}/livez", server.process, server.log, READY_SECONDS)
             servers[server.log] = server.process
         yield f"service  {here.service_url}"
         log = here.logs / f"studio_{port}.log"

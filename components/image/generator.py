@@ -98,7 +98,7 @@ class ImageGenerator:
 
     @cached_property
     def card(self) -> Mapping[str, Any]:
-        """What `GET /model` shows: the promoted model's card, its digest, engine, words, and what was measured for it."""
+        """What `GET /model` shows: the promoted model's card, digest, engine, words, and what was measured for it."""
         return {
             **self.promoted.card.model_dump(mode="json"),
             "digest": self.promoted.digest,

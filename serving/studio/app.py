@@ -1,5 +1,6 @@
 """The page itself: its bar, the language, and the chosen panel. Streamlit runs this file at every change."""
 
+import time
 from pathlib import Path
 
 import streamlit as st
@@ -12,6 +13,8 @@ from serving.studio.panels import PANELS
 from serving.studio.words import LANGUAGES, Words
 
 HERE = Path(__file__).parent
+AGAIN_SECONDS = 3
+"""Until a service that is not ready is asked again."""
 
 
 @st.cache_resource
@@ -55,7 +58,11 @@ def head(say: Words) -> None:
 
 
 def missing(say: Words, error: ServiceError) -> None:
-    """No service, or one that serves nothing yet: how to start it."""
+    """No service: how to start it. One whose model is not ready yet is asked again by itself."""
+    if error.code == "not_ready":
+        st.info(say("trouble.not_ready"), icon=":material/hourglass_top:")
+        time.sleep(AGAIN_SECONDS)
+        st.rerun()
     tell(say, error)
     if error.code == "offline":
         st.markdown(say("offline.how"))

@@ -99,7 +99,7 @@ def test_the_champion_its_figures_and_the_names_that_requests_may_use(shared: Ru
     models = shared.get("/models").json()
     assert models["champion"] == "tiny:1" and models["models"][0]["metrics"] == {"lora.style": 1.0}
     assert models["models"][0] == shared.get("/model").json()
-    assert shared.get("/loras").json() == {"loras": [], "vae": [], "ip_adapter": [], "refiner": []}
+    assert shared.get("/loras").json() == {"loras": [], "controls": [], "vae": [], "ip_adapter": [], "refiner": []}
 
 
 def test_the_document_covers_the_whole_surface_and_its_page_loads_nothing_from_elsewhere(shared: Running) -> None:
