@@ -106,8 +106,9 @@ class Settings(BaseSettings):
     key_burst: int = Field(20, ge=1, description="Requests of a key that may come at once.")
     log_format: Literal["json", "text"] = Field("json", description="Of the service's log.")
     drain_seconds: float = Field(
-        1, ge=0, le=600, description="Seconds for which an ending service still answers (503), at least."
+        1, ge=0, le=600, description="Seconds for which an ending service answers 503 after its work is done."
     )
+    drain_most_seconds: float = Field(150, gt=0, description="Seconds after which an ending service gives up its work.")
     engine_cache_mib: int = Field(4096, ge=1, description="Size of the cache of converted and compiled networks.")
     adapters_kept: int = Field(
         4, ge=0, le=64, description="Compiled networks with LoRAs that stay in memory; 0: LoRAs run in plain torch."

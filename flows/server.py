@@ -114,7 +114,7 @@ def serve(tag: str | None = None, port: int | None = None, host: str = HOST, mod
     port = port or settings().serve_port
     check_exposed(host)
     require_port(port, "--port or KYARA_SERVE_PORT")
-    patience = STOP_SECONDS + settings().request_seconds
+    patience = STOP_SECONDS + settings().drain_most_seconds
     variables = {**environment(port), **({} if models is None else {"KYARA_MODELS": str(models)})}
     running = child(command(tag, port, host), environment=variables, patience=patience)
     with contextlib.suppress(KeyboardInterrupt), terminable(), running as process:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from components.errors import KyaraError, RequestError
 from components.plugins import resolve
-from serving import drawing, information, pages, tasks
+from serving import drawing, information, pages, task_routes
 from serving.bundled import PRODUCT
 from serving.documents import describe
 from serving.errors import CLIENT_GONE, MethodError, NotFoundError, answer, unexpected_error
@@ -25,7 +25,7 @@ from serving.request_queue import GoneError
 
 logger = logging.getLogger("bentoml.kyara")
 
-ROUTERS = (drawing.router, tasks.router, information.router, pages.router)
+ROUTERS = (drawing.router, task_routes.router, information.router, pages.router)
 
 
 def build() -> FastAPI:

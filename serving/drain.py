@@ -1,8 +1,8 @@
 """The end of a service in order: from SIGTERM on it is not ready and takes nothing new; what it took is answered.
 
 uvicorn alone closes its socket at once, so that a balancer that has not looked yet gets refused connections. Here the
-socket stays open until the accepted work is done and `KYARA_DRAIN_SECONDS` are over, answering 503 with Retry-After;
-then uvicorn's own handler ends it. BentoML's supervisor waits for its worker.
+socket stays open until the accepted work is done, and `KYARA_DRAIN_SECONDS` more, answering 503 with Retry-After; then
+uvicorn's own handler ends it. BentoML's supervisor waits for its worker.
 """
 
 import asyncio
@@ -61,8 +61,11 @@ class Drain:
 
     async def _drained(self, end: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + settings().drain_seconds
-        while self.open() or loop.time() < until:
+        most = loop.time() + settings().drain_most_seconds
+        while self.open() and loop.time() < most:
             await asyncio.sleep(EVERY)
+        if left := self.open():
+            logger.error("%d requests and tasks are given up: KYARA_DRAIN_MOST_SECONDS are over", left)
+        await asyncio.sleep(settings().drain_seconds)  # who just got an answer and asks again hears 503
         logger.info("drained")
         end()

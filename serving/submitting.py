@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.requests import Request
 
@@ -18,8 +18,10 @@ from components.errors import RequestError
 from components.settings import settings
 from serving.champion import Served
 from serving.drain import Drain
-from serving.metrics import Metrics
 from serving.request_queue import Events, Job, RequestQueue
+
+if TYPE_CHECKING:
+    from serving.metrics import Metrics  # loads prometheus_client, which is for the worker alone
 
 DEADLINE = "X-Kyara-Deadline"
 """Header: seconds after which this client wants no answer any more; shorter than KYARA_REQUEST_SECONDS."""
@@ -45,7 +47,7 @@ class Submit:
         served: the model of this moment; raises NotReadyError.
     """
 
-    def __init__(self, served: Callable[[], Served], queue: RequestQueue, metrics: Metrics, drain: Drain) -> None:
+    def __init__(self, served: Callable[[], Served], queue: RequestQueue, metrics: "Metrics", drain: Drain) -> None:
         self.served = served
         self.queue = queue
         self.metrics = metrics

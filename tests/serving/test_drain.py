@@ -14,10 +14,13 @@ from tests.serving.running import QUICK, SLOW, Running, running, until
 
 
 def keep_asking(service: Running) -> list[httpx.Response]:
-    """Answers until one is no picture."""
-    answers = []
+    """Answers until one says that the service ends; a connection that is refused was not accepted."""
+    answers: list[httpx.Response] = []
     while not answers or answers[-1].status_code in (200, 429):
-        answers.append(service.post("/generate", {**QUICK, "steps": 10}))
+        try:
+            answers.append(service.post("/generate", {**QUICK, "steps": 10}))
+        except httpx.ConnectError:
+            break
     return answers
 
 
@@ -65,3 +68,16 @@ def test_it_ends_when_nothing_is_open_and_not_before(monkeypatch: pytest.MonkeyP
             signal.signal(signal.SIGTERM, before)
 
     asyncio.run(scene())
+
+
+def test_work_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("KYARA_DRAIN_SECONDS", "0")
+    monkeypatch.setenv("KYARA_DRAIN_MOST_SECONDS", "0.1")
+
+    async def scene() -> None:
+        ended = asyncio.Event()
+        Drain(lambda: 3).begin(ended.set)
+        await asyncio.wait_for(ended.wait(), 10)
+
+    asyncio.run(scene())
+    assert "3 requests and tasks are given up" in caplog.text

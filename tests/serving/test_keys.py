@@ -12,8 +12,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from components.errors import EnvironmentProblem
-from components.keys import read_keys
 from serving.admission import AdmissionMiddleware, is_local
 from serving.errors import KeyRefusedError, RateError
 from serving.keys import Keys
@@ -78,31 +76,6 @@ def test_a_key_that_asks_too_often_waits_and_the_others_do_not(tmp_path: Path) -
     assert known.admit(OLD) == "one"
     with pytest.raises(RateError):
         known.admit(OLD)
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        ("", "holds no key"),
-        ("# nothing", "holds no key"),
-        ("name", "line 1"),
-        ("na/me 0123456789abcdef", "line 1"),
-        ("name short", "too short"),
-        ("name 0123456789abcdef 0", "rate"),
-        ("name 0123456789abcdef nan", "rate"),
-        ("name 0123456789abcdef 5 6", "line 1"),
-    ],
-)
-def test_a_file_that_cannot_be_used_is_refused_without_telling_a_secret(tmp_path: Path, text: str, named: str) -> None:
-    (tmp_path / "keys").write_text(text)
-    with pytest.raises(EnvironmentProblem, match=named) as refusal:
-        read_keys(tmp_path / "keys", 60)
-    assert "0123456789abcdef" not in str(refusal.value) and "KYARA_KEYS" in refusal.value.hint
-
-
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentProblem, match="cannot be read"):
-        read_keys(tmp_path / "none", 60)
 
 
 @pytest.mark.parametrize(

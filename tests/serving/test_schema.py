@@ -1,9 +1,12 @@
 """Schemathesis over the whole OpenAPI document: whatever is sent, no answer is a 5xx, and each has its shape."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import httpx
 
 from tests.serving.running import running
 
@@ -15,6 +18,9 @@ def test_no_request_makes_the_service_fail(bento: tuple[Path, str], tmp_path: Pa
     with running(*bento, request_cost="40", drain_seconds="0") as service:
         result = run(service.url, tmp_path)
         assert result.returncode == 0, (result.stdout + result.stderr)[-6000:]
+        paths = httpx.get(f"{service.url}/openapi.json", timeout=60, trust_env=False).json()["paths"]
+        count = sum(len(methods) for methods in paths.values())
+        assert re.search(rf"Tested: *{count}\b", result.stdout), result.stdout[-3000:]
         assert "Traceback" not in service.log.read_text(encoding="utf-8")
 
 
