@@ -49,7 +49,7 @@ from flows.bench.load import draining, swapping
 from flows.bench.load.clients import BROKEN, Load, Probe, drive, percentile
 from flows.package import build
 from flows.ports import HOST, free_port
-from flows.processes import child, wait_until
+from flows.processes import child, log_tail, wait_until
 from flows.promote import models_folder
 from flows.server import Server
 from flows.stage import open_recipe
@@ -65,7 +65,7 @@ PLAIN: Mapping[str, Sequence[str]] = {"plain": (), "student": ("--student",)}
 
 @dataclass(frozen=True)
 class Options:
-    """`--set` of these changes them; a quick run: clients=[1,4] seconds=3 rounds=1 count=1."""
+    """`--set` of these changes them; a quick run: clients=[1,4] seconds=3 rounds=1 count=1; count=0: no SIGTERM."""
 
     clients: Sequence[int] = (1, 4, 16, 64, 256)
     seconds: float = 10.0
@@ -79,7 +79,8 @@ class Options:
         names = {each.name for each in fields(cls)}
         ours = {name: value for name, value in overrides.items() if name in names}
         clients = ours.get("clients", cls.clients)
-        counts = [value for name, value in ours.items() if name != "clients"]
+        counts = [value for name, value in ours.items() if name not in ("clients", "count")]
+        counts.append(ours.get("count", 0) + 1 if isinstance(ours.get("count", 0), int) else None)
         if not isinstance(clients, list | tuple) or not clients or not all(map(_counts, [*clients, *counts])):
             raise RecipeError(
                 f"the bench's options {ours} are wrong.", hint="Expected numbers above 0; clients is a list of them."
@@ -125,7 +126,7 @@ class ServiceBench:
         """All numbers of clients, one after another."""
         ask = self.asker()
         with self.service() as server:
-            drive(server.port, ask, 1, WARM_SECONDS)
+            self._warm(server.port, server.log)
             for clients in self.options.clients:
                 with contextlib.ExitStack() as stack:
                     probe = stack.enter_context(Probe(server.port)) if clients == max(self.options.clients) else None
@@ -140,7 +141,7 @@ class ServiceBench:
         arguments = ["flows.bench.load.plain_server", str(self.folder), str(port), *PLAIN[name]]
         with child(arguments, log=log, folder=REPOSITORY, environment=self._environment()) as process:
             wait_until(f"http://{HOST}:{port}/readyz", process, log, START_SECONDS)
-            drive(port, ask, 1, WARM_SECONDS)
+            self._warm(port, log)
             self._saw(f"{name}.{PLAIN_CLIENTS}", drive(port, ask, PLAIN_CLIENTS, self.options.seconds))
 
     def measure_bare(self) -> None:
@@ -163,7 +164,7 @@ class ServiceBench:
             swapping.make_loras(base, Path(folder))
             with self.service(Path(folder)) as server:
                 self.log.message(f"first start: {self.ready[0]:.1f} s")
-                drive(server.port, self.asker(), 1, WARM_SECONDS)
+                self._warm(server.port, server.log)
                 self.more |= swapping.measure(server.port, self.asker(), self.options.swaps)
         self.log.message(f"swap: {self.more['swap_ms']:.1f} ms, cold {self.more['swap_cold_ms']:.0f} ms")
 
@@ -197,6 +198,15 @@ class ServiceBench:
             "ready.first_s": first,
             **self.more,
         }
+
+    def _warm(self, port: int, log: Path) -> None:
+        """The first pictures, which do not count. Raises EnvironmentProblem where there are none."""
+        load = drive(port, self.asker(), 1, WARM_SECONDS)
+        if not load.seconds:
+            raise EnvironmentProblem(
+                f"the server draws nothing: its answers are {dict(load.statuses)}.{log_tail(log)}",
+                hint=f"Its log: {log}",
+            )
 
     def _saw(self, name: str, load: Load) -> None:
         self.loads[name] += load

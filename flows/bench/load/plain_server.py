@@ -18,6 +18,7 @@ STEPS, GUIDANCE = 20, 7.5
 
 def load_pipeline(folder: Path, *, student: bool) -> tuple[Any, dict[str, Any]]:
     """The pipeline, and what it is called with."""
+    import torch
     from diffusers import DiffusionPipeline, LCMScheduler, UNet2DConditionModel
 
     from components.image.lora import fuse
@@ -26,7 +27,7 @@ def load_pipeline(folder: Path, *, student: bool) -> tuple[Any, dict[str, Any]]:
 
     promoted = read_model(folder)
     card, full = promoted.card, student and promoted.card.mode == "full"
-    pipeline: Any = DiffusionPipeline.from_pretrained(str(settings().resolve(promoted.base.base)))
+    pipeline: Any = DiffusionPipeline.from_pretrained(str(settings().resolve(promoted.base.base)), dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     side = card.model.resolution
     asked: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "height": side, "width": side}
@@ -34,7 +35,8 @@ def load_pipeline(folder: Path, *, student: bool) -> tuple[Any, dict[str, Any]]:
         fuse(pipeline.unet, promoted.folder / LORA, 1.0)
     if student:
         if full:
-            pipeline.unet = UNet2DConditionModel.from_pretrained(str(promoted.folder / LCM / "unet"))
+            weights = str(promoted.folder / LCM / "unet")
+            pipeline.unet = UNet2DConditionModel.from_pretrained(weights, torch_dtype=torch.float32)
         elif card.mode == "lora":
             fuse(pipeline.unet, promoted.folder / LCM / "lcm_lora", 1.0)
         pipeline.scheduler = LCMScheduler.from_config(pipeline.scheduler.config)
