@@ -51,6 +51,7 @@ def test_diffusers_loads_the_lora_as_the_card_says(published: Path) -> None:
     assert not torch.allclose(loaded, plain, atol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")  # of two LoRAs, which are meant
 def test_diffusers_draws_with_the_student(published: Path) -> None:
     import torch
     from diffusers import LCMScheduler, StableDiffusionPipeline
