@@ -152,7 +152,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _check_name(to: str | None) -> None:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         if to is not None:
