@@ -21,6 +21,8 @@ from serving.errors import DeadlineError, OverloadedError
 
 Events = Generator[Preview | Done, None, None]
 
+LONGEST_PROMISE = 60  # seconds
+
 
 class GoneError(Exception):
     """Nobody wants the answer any more; the generation was stopped between two steps."""
@@ -134,6 +136,7 @@ class RequestQueue:
         self.depth = 0
         self.busy = 0
         self._seconds = 1.0
+        self._promised = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._threads: dict[int, ThreadPoolExecutor] = {}
 
@@ -154,10 +157,19 @@ class RequestQueue:
         """
         if self.depth >= self.limit:
             message = f"{self.depth} requests are in work or waiting, which is the limit."
-            raise OverloadedError(message, retry_after=self.retry_after)
+            raise OverloadedError(message, retry_after=self._promise())
         self.depth += 1
         job = Job()
         return job.begin(self._work(job, start, seconds))
+
+    def _promise(self) -> int:
+        """Seconds after which one who is refused should come back: each a turn later than the one before.
+
+        All together, after the same second, they would only be refused again, and keep the loop busy with it.
+        """
+        now = time.monotonic()
+        self._promised = max(self._promised, now) + self._seconds / self.parallel()
+        return min(max(1, math.ceil(self._promised - now)), LONGEST_PROMISE)
 
     async def _work(self, job: Job, start: Callable[[], Events], seconds: float | None) -> Done:
         try:

@@ -11,7 +11,7 @@ import pytest
 from components.contracts import Done, Preview
 from components.errors import KyaraError, RequestError
 from serving.errors import DeadlineError, OverloadedError
-from serving.request_queue import GoneError, RequestQueue
+from serving.request_queue import LONGEST_PROMISE, GoneError, RequestQueue
 
 Events = Generator[Preview | Done, None, None]
 
@@ -85,6 +85,23 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
         assert refusal.value.retry_after >= 1
         await asyncio.gather(*inside)
         await run(queue, Drawing())
+        queue.close()
+
+    asyncio.run(scene())
+
+
+def test_a_crowd_that_is_refused_is_told_to_come_back_one_after_the_other() -> None:
+    async def scene() -> None:
+        queue = RequestQueue(1)
+        inside = asyncio.create_task(run(queue, Drawing(20)))
+        await asyncio.sleep(0)
+        told = []
+        for _ in range(100):
+            with pytest.raises(OverloadedError) as refusal:
+                queue.submit(Drawing())
+            told.append(refusal.value.retry_after)
+        assert told == sorted(told) and told[0] < told[30] < told[50] <= told[-1] == LONGEST_PROMISE
+        await inside
         queue.close()
 
     asyncio.run(scene())
