@@ -19,7 +19,7 @@ demo: data      ## the whole pipeline on the demo's recipe, then one picture ove
 test: data      ## the test suite
 	@$(BIN)/python -m pytest tests/components
 	@$(BIN)/python -m pytest tests/contract tests/flows --ignore=tests/flows/drawing
-	@$(BIN)/python -m pytest tests/flows/drawing tests/serving tests/test_bootstrap.py
+	@$(BIN)/python -m pytest tests/flows/drawing tests/serving tests/test_bootstrap.py tests/test_storage.py
 	@$(BIN)/python -m pytest tests/deploy
 
 check: env      ## format, lint, types, import contracts

@@ -104,6 +104,8 @@ def _translated_errors(what: str) -> Iterator[None]:
 
 
 def _experiment(name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
     client = connect()
     found = client.get_experiment_by_name(name)
     if found is not None:
@@ -113,7 +115,12 @@ def _experiment(name: str) -> str:
     place = None if uri.startswith("http") else (settings().state / "mlflow" / "artifacts" / name).resolve().as_uri()
     # Else MLflow 3 opens an experiment on a page about language models, which is empty.
     kind = {"mlflow.experimentKind": "custom_model_development"}
-    return str(client.create_experiment(name, artifact_location=place, tags=kind))
+    try:
+        return str(client.create_experiment(name, artifact_location=place, tags=kind))
+    except MlflowException:
+        if (found := client.get_experiment_by_name(name)) is None:
+            raise
+        return str(found.experiment_id)  # another machine made it in this very moment
 
 
 def experiments() -> dict[str, str]:

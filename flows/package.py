@@ -202,9 +202,12 @@ def _bentoml_build(folder: Path, tag: str, recipe: Recipe, labels: Mapping[str, 
         "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
     }
     command = [sys.executable, "-c", "import bentoml, json, sys; bentoml.build(**json.load(sys.stdin))"]
+    # As it is served: nothing but the context may be imported, or what is missing from it would not be noticed here.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     result = subprocess.run(
-        command, cwd=folder, input=json.dumps(options), capture_output=True, text=True, timeout=BUILD_SECONDS
-    )
+        command, cwd=folder, env=environment, input=json.dumps(options), capture_output=True, text=True,
+        timeout=BUILD_SECONDS,
+    )  # fmt: skip
     if result.returncode != 0 or not exists(tag):
         tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
         raise EnvironmentProblem(
