@@ -53,19 +53,14 @@ def test_it_ends_when_nothing_is_open_and_not_before(monkeypatch: pytest.MonkeyP
         inside, ended, told = 1, asyncio.Event(), []
         drain = Drain(lambda: inside, lambda: told.append("begun"))
         drain.check()
-        before = signal.signal(signal.SIGTERM, lambda *_: ended.set())
-        try:
-            drain.listen()
-            for _ in range(2):
-                signal.raise_signal(signal.SIGTERM)
-            await asyncio.sleep(0.2)
-            assert drain.draining and told == ["begun"] and not ended.is_set()
-            with pytest.raises(DrainingError):
-                drain.check()
-            inside = 0
-            await asyncio.wait_for(ended.wait(), 10)
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        for _ in range(2):
+            drain.begin(ended.set)
+        await asyncio.sleep(0.2)
+        assert drain.draining and told == ["begun"] and not ended.is_set()
+        with pytest.raises(DrainingError):
+            drain.check()
+        inside = 0
+        await asyncio.wait_for(ended.wait(), 10)
 
     asyncio.run(scene())
 
