@@ -114,6 +114,7 @@ def drive(port: int, ask: Ask, clients: int, seconds: float) -> Load:
                 load.seconds.append(time.perf_counter() - now)
                 load.window = time.perf_counter() - began
             elif answer.retry_after or answer.status == BROKEN:
+                client.close()  # a server ends connections that idle, and a pool of clients drops them
                 time.sleep(max(0.0, min(answer.retry_after or 1.0, until - time.perf_counter())))
         client.close()
 
