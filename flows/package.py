@@ -157,6 +157,13 @@ def requirements(recipe: Recipe, version_folder: Path) -> list[str]:
     return [f"{name}=={installed(name).partition('+')[0]}" for name in names]
 
 
+def own_code() -> dict[str, str]:
+    """This process's environment, without what would lead a Bento to other code than its own: what is missing from it
+    is noticed when it is built, not where it is served.
+    """
+    return {name: value for name, value in os.environ.items() if name not in ("KYARA_ROOT", "PYTHONPATH")}
+
+
 def module_name(file: Path) -> str:
     """Dotted name of a source file of this repository."""
     parts = file.with_suffix("").parts
@@ -202,10 +209,8 @@ def _bentoml_build(folder: Path, tag: str, recipe: Recipe, labels: Mapping[str, 
         "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
     }
     command = [sys.executable, "-c", "import bentoml, json, sys; bentoml.build(**json.load(sys.stdin))"]
-    # As it is served: nothing but the context may be imported, or what is missing from it would not be noticed here.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     result = subprocess.run(
-        command, cwd=folder, env=environment, input=json.dumps(options), capture_output=True, text=True,
+        command, cwd=folder, env=own_code(), input=json.dumps(options), capture_output=True, text=True,
         timeout=BUILD_SECONDS,
     )  # fmt: skip
     if result.returncode != 0 or not exists(tag):

@@ -2,7 +2,6 @@
 
 import contextlib
 import ipaddress
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ import httpx
 from components.errors import EnvironmentProblem
 from components.keys import read_keys
 from components.settings import settings
-from flows.package import bento_folder, bento_labels, champion_bento, store
+from flows.package import bento_folder, bento_labels, champion_bento, own_code, store
 from flows.ports import HOST, free_port, require_port
 from flows.processes import Process, child, log_tail, terminable, wait_until
 
@@ -151,9 +150,7 @@ def environment(port: int, without: Sequence[str] = ()) -> dict[str, str]:
     """
     home = _home(port)
     home.mkdir(parents=True, exist_ok=True)
-    inherited = {
-        name: value for name, value in os.environ.items() if name not in ("KYARA_ROOT", "PYTHONPATH", *without)
-    }
+    inherited = {name: value for name, value in own_code().items() if name not in without}
     return {**inherited, "KYARA_HOME": str(settings().base_dir), "BENTOML_HOME": str(home)}
 
 

@@ -140,11 +140,6 @@ class RequestQueue:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._threads: dict[int, ThreadPoolExecutor] = {}
 
-    @property
-    def retry_after(self) -> int:
-        """Seconds until a place is likely to be free: the mean time of recent generations, whole and at least 1."""
-        return max(1, math.ceil(self._seconds / self.parallel()))
-
     def submit(self, start: Callable[[], Events], *, seconds: float | None = None) -> Job:
         """Take a place and go to work when the turn comes.
 
@@ -157,13 +152,14 @@ class RequestQueue:
         """
         if self.depth >= self.limit:
             message = f"{self.depth} requests are in work or waiting, which is the limit."
-            raise OverloadedError(message, retry_after=self._promise())
+            raise OverloadedError(message, retry_after=self.promise())
         self.depth += 1
         job = Job()
         return job.begin(self._work(job, start, seconds))
 
-    def _promise(self) -> int:
-        """Seconds after which one who is refused should come back: each a turn later than the one before.
+    def promise(self) -> int:
+        """Seconds after which one who is refused should come back: each a turn later than the one before, a turn being
+        the mean time of recent generations. Whole, at least 1.
 
         All together, after the same second, they would only be refused again, and keep the loop busy with it.
         """

@@ -150,7 +150,7 @@ class Tasks:
         """A new task. Raises what `Submit` does at once, and OverloadedError where `limit` are under way."""
         self._tidy()
         if len(self._tasks) >= self.limit:
-            retry_after = submit.queue.retry_after
+            retry_after = submit.queue.promise()
             raise OverloadedError(f"{self.limit} tasks are under way, which is the limit.", retry_after=retry_after)
         job, finished = submit.job(request, seconds=seconds, previews=True)
         task = Task(secrets.token_hex(16), owner, request, job, finished)
